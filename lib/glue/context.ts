@@ -1,0 +1,70 @@
+import type { Logger } from "../logger.js";
+import type { PostgresConnection } from "../postgres/connection.js";
+import type { SparkSession } from "../spark/index.js";
+import type { ObjectStore } from "../storage/object-store.js";
+import type { RunReport } from "./report.js";
+
+/** `plan` takes the same way as `run` and stops before the first write. */
+export type RunMode = "run" | "plan";
+
+/** Credentials by reference: a Secrets Manager name, or locally `file:<path>` or `env:<NAME>`; the value is JSON. */
+export interface Secrets {
+  /**
+   * The fields of a secret, `{username, password, ...}`.
+   *
+   * @throws UserError `SECRET_NOT_FOUND`, `SECRET_INVALID` (not a JSON object), `SECRET_ACCESS_DENIED`. Never quotes the value.
+   */
+  get(reference: string): Promise<Readonly<Record<string, unknown>>>;
+}
+
+/** Configuration items: rows of a DynamoDB table, or of a JSON file of the same shape (`file:<path>`). */
+export interface MetadataTable {
+  /**
+   * The one item with these key attributes, as plain values (numbers that a double can't hold stay strings).
+   *
+   * @throws UserError `METADATA_ITEM_NOT_FOUND` (names what was asked and, for a file, which items there are),
+   *   `METADATA_TABLE_NOT_FOUND`, `METADATA_ACCESS_DENIED`.
+   */
+  item(
+    table: string,
+    key: { readonly source_system_id: string; readonly metadata_type: string },
+  ): Promise<Readonly<Record<string, unknown>>>;
+}
+
+/** What a configuration says of a PostgreSQL database, before the runtime has made a connection out of it. */
+export interface PostgresSettings {
+  readonly host: string;
+  readonly port: number | undefined;
+  readonly database: string | undefined;
+  /** Reference for {@link Secrets}; fields `username` and `password`. */
+  readonly secret: string | undefined;
+}
+
+/** All a job may touch. The same on a laptop and on AWS; what differs is behind these fields. */
+export interface JobContext<Args> {
+  readonly args: Args;
+  /** `--JOB_NAME`, the name the user knows this job by. */
+  readonly jobName: string;
+  /** `jr_` and 32 hex digits, new for every run. */
+  readonly runId: string;
+  readonly mode: RunMode;
+  /** The Spark session of this run; started or connected at the first call, and closed by the runtime. */
+  spark(): Promise<SparkSession>;
+  readonly storage: ObjectStore;
+  readonly secrets: Secrets;
+  readonly metadata: MetadataTable;
+  /**
+   * The connection for a configured database: `--postgres-url` wins over the item, and host `embedded` is the local server
+   * that the runtime starts.
+   */
+  postgres(settings: PostgresSettings): Promise<PostgresConnection>;
+  readonly log: Logger;
+  readonly report: RunReport;
+  /** Aborted by Ctrl-C, SIGTERM or a timeout: pass it on to everything that waits. */
+  readonly signal: AbortSignal;
+  /**
+   * Names a step: one progress line, its seconds in the report, and the place where tests kill the process (before the
+   * work, and after it).
+   */
+  step<T>(name: string, work: () => Promise<T>): Promise<T>;
+}

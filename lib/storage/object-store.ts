@@ -1,0 +1,41 @@
+/** What is known of a stored object besides its bytes. */
+export interface ObjectInfo {
+  /** Full URI, as it was asked for: `file:///...` or `s3://bucket/key`. */
+  readonly uri: string;
+  /** Bytes. */
+  readonly size: number;
+  /** Changes with every change of the content; goes back into `ifMatch`. */
+  readonly etag: string;
+  /** By the store's clock. */
+  readonly modified: Date;
+}
+
+export interface StoredObject extends ObjectInfo {
+  readonly body: Uint8Array;
+}
+
+export interface PutOptions {
+  /** Write only over exactly this version. */
+  readonly ifMatch?: string;
+  /** `true`: write only when nothing is there. */
+  readonly ifNoneMatch?: true;
+  /** S3 server-side encryption with this KMS key (id, ARN or alias); the file store has none and ignores it. */
+  readonly kmsKeyId?: string;
+  readonly contentType?: string;
+}
+
+/**
+ * Objects by URI, over `file://` and `s3://` (`s3a://`) alike. Conditional writes are atomic: of several writers with the
+ * same condition one wins, the others get `PRECONDITION_FAILED`.
+ */
+export interface ObjectStore {
+  /** `undefined` when there is none. */
+  get(uri: string): Promise<StoredObject | undefined>;
+  /** @throws UserError `PRECONDITION_FAILED`, `STORAGE_ACCESS_DENIED`, `STORAGE_NOT_FOUND` (no such bucket). */
+  put(uri: string, body: string | Uint8Array, options?: PutOptions): Promise<ObjectInfo>;
+  /** Every object below a prefix, in UTF-8 order of their URIs, paged behind the scenes. */
+  list(prefix: string): AsyncIterable<ObjectInfo>;
+  copy(from: string, to: string): Promise<void>;
+  /** No error when there is none. */
+  delete(uri: string): Promise<void>;
+}

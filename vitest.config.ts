@@ -1,0 +1,22 @@
+import { defineConfig } from "vitest/config";
+
+export default defineConfig({
+  test: {
+    reporters: ["default", "json"],
+    outputFile: { json: "node_modules/.cache/vitest/results.json" },
+    projects: [
+      { test: { name: "unit", include: ["test/unit/**/*.test.ts"], testTimeout: 10_000 } },
+      {
+        test: {
+          name: "integration",
+          include: ["test/{integration,faults,e2e}/**/*.test.ts"],
+          globalSetup: ["test/support/servers.ts"],
+          testTimeout: 120_000,
+          hookTimeout: 180_000,
+          // One Spark and one PostgreSQL serve the whole suite on two cores; more files at once only make each slower.
+          maxWorkers: 2,
+        },
+      },
+    ],
+  },
+});
