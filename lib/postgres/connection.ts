@@ -7,3 +7,25 @@ export interface PostgresConnection {
   /** Never logged, and kept out of every URL. */
   readonly password: string | undefined;
 }
+
+/**
+ * Options for Spark's JDBC source and sink. The password travels as an option, which Spark redacts when it prints a plan,
+ * never as a part of the URL, which it doesn't.
+ *
+ * @param applicationName shown in `pg_stat_activity`, so that a DBA can tell whose executors these are.
+ * @see https://jdbc.postgresql.org/documentation/use/
+ */
+export function jdbcOptions(connection: PostgresConnection, applicationName: string): Record<string, string> {
+  const host = connection.host.includes(":") ? `[${connection.host}]` : connection.host;
+  const parameters = new URLSearchParams({
+    reWriteBatchedInserts: "true",
+    ApplicationName: applicationName,
+    tcpKeepAlive: "true",
+  });
+  return {
+    url: `jdbc:postgresql://${host}:${connection.port}/${encodeURIComponent(connection.database)}?${parameters}`,
+    driver: "org.postgresql.Driver",
+    user: connection.user,
+    ...(connection.password === undefined ? {} : { password: connection.password }),
+  };
+}

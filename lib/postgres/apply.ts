@@ -1,0 +1,294 @@
+import { ExitCode, UserError } from "../errors.js";
+import { errorCode, isConnectionLost, statementError } from "./errors.js";
+import { quoteIdentifier, quoteTable, type TableName } from "./identifiers.js";
+import { onlyRow, type PostgresSession } from "./session.js";
+import { OPERATION_COLUMN, STAGED_DELETE } from "./staging.js";
+import type { StateTable, TargetState } from "./state.js";
+
+/** How one staged column becomes one column of the target. */
+export interface AppliedColumn {
+  /** Column of the target. */
+  readonly target: string;
+  /** Column of the staging table. */
+  readonly staged: string;
+  /** The target's value as SQL over a staged column, which is handed in quoted and qualified. */
+  readonly decode: (staged: string) => string;
+  /**
+   * Type without modifiers that both sides are compared in, where it isn't the column's own: `json` has no equality.
+   */
+  readonly comparedAs?: string;
+  readonly key: boolean;
+}
+
+/** What one transaction is to do. */
+export interface ApplyRequest {
+  readonly target: TableName;
+  readonly staging: TableName;
+  readonly columns: readonly AppliedColumn[];
+  /** Rows that Spark says it has written, each with a key of its own. */
+  readonly stagedRows: bigint;
+  /**
+   * `changes`: upsert the staged upserts, delete the staged deletes. `everything`: the staged rows are the whole table, so
+   * rows of the target that aren't among them go.
+   */
+  readonly rows: "changes" | "everything";
+  /** CREATE TABLE, when the target is missing. */
+  readonly create?: string;
+  /** The target as it was when the changes were found; `undefined`: it was missing. */
+  readonly expectedOid: string | undefined;
+  /** `runId` of the state as it was when the changes were found; `undefined`: there was none. */
+  readonly expectedRunId: string | undefined;
+  /** Column list needs OVERRIDING SYSTEM VALUE, because an identity column is written. */
+  readonly overridingSystemValue: boolean;
+  readonly state: StateTable;
+  readonly newState: Omit<TargetState, "targetOid">;
+  /** How long to wait for the table's lock, in ms. */
+  readonly lockTimeoutMs: number;
+}
+
+export interface ApplyResult {
+  readonly inserted: bigint;
+  readonly updated: bigint;
+  readonly deleted: bigint;
+  /** Staged rows that were there twice and were dropped: a task that ran again. */
+  readonly stagedTwice: bigint;
+  readonly targetOid: string;
+}
+
+/** Names a part of the transaction, so that progress shows it and tests can stop there. */
+export type StepRunner = <T>(name: string, work: () => Promise<T>) => Promise<T>;
+
+/**
+ * Brings the staged rows into the target and stores the new state, in one transaction: lock, check the state, count the
+ * staged rows, delete, update, insert, state, commit. Unchanged rows aren't rewritten (IS DISTINCT FROM), so that a replay
+ * changes nothing.
+ *
+ * The table is locked against writers (SHARE ROW EXCLUSIVE), readers go on and see the old rows until the commit.
+ *
+ * @throws UserError `TARGET_CHANGED` (state or table are no longer what the changes were computed against),
+ *   `STAGING_INCOMPLETE`, `STAGING_NOT_UNIQUE`, and the server's refusals as `POSTGRES_*`. Whatever is thrown before the commit, nothing
+ *   has changed. A commit whose answer is lost rejects with `POSTGRES_COMMIT_UNKNOWN`: see {@link wasCommitted}.
+ */
+export async function applyStaged(
+  session: PostgresSession,
+  request: ApplyRequest,
+  step: StepRunner,
+): Promise<ApplyResult> {
+  const label = quoteTable(request.target);
+  let doing = `locking ${label}`;
+  try {
+    const targetOid = await step("lock the target", async () => {
+      await session.query("BEGIN");
+      await session.query(`SET LOCAL lock_timeout = '${Math.round(request.lockTimeoutMs)}ms'`);
+      await checkState(session, request);
+      if (request.create !== undefined) {
+        doing = `creating ${label}`;
+        await session.query(request.create);
+      } else {
+        await session.query(`LOCK TABLE ${label} IN SHARE ROW EXCLUSIVE MODE`);
+      }
+      return await checkOid(session, request);
+    });
+    doing = `checking the rows staged for ${label}`;
+    const stagedTwice = await step("check the staged rows", () => checkStaged(session, request));
+    doing = `deleting from ${label}`;
+    const deleted = await step("delete", () => deleteRows(session, request));
+    doing = `updating ${label}`;
+    const updated = await step("update", () => updateRows(session, request));
+    doing = `inserting into ${label}`;
+    const inserted = await step("insert", () => insertRows(session, request));
+    doing = `storing the state in ${request.state.name}`;
+    await step("store the state", async () => {
+      await request.state.write(session, { ...request.newState, targetOid });
+      await session.query(`DROP TABLE ${quoteTable(request.staging)}`);
+    });
+    doing = `committing to ${label}`;
+    await step("commit", () => commit(session));
+    return { inserted, updated, deleted, stagedTwice, targetOid };
+  } catch (error) {
+    if (!(error instanceof UserError && error.code === "POSTGRES_COMMIT_UNKNOWN")) await session.rollback();
+    if (errorCode(error) === "42P07" && request.create !== undefined)
+      throw targetChanged(request, "it was created meanwhile");
+    if (error instanceof Error && error.name === "AbortError") throw error;
+    throw statementError(error, doing);
+  }
+}
+
+/**
+ * Moves the state without touching a row: the source has a new snapshot whose rows are the same (a compaction).
+ *
+ * @throws UserError `TARGET_CHANGED`, `POSTGRES_COMMIT_UNKNOWN`.
+ */
+export async function moveState(
+  session: PostgresSession,
+  request: Pick<ApplyRequest, "target" | "expectedOid" | "expectedRunId" | "state" | "newState" | "lockTimeoutMs">,
+  step: StepRunner,
+): Promise<void> {
+  try {
+    await step("store the state", async () => {
+      await session.query("BEGIN");
+      await session.query(`SET LOCAL lock_timeout = '${Math.round(request.lockTimeoutMs)}ms'`);
+      await checkState(session, request);
+      const targetOid = await checkOid(session, request);
+      await request.state.write(session, { ...request.newState, targetOid });
+    });
+    await step("commit", () => commit(session));
+  } catch (error) {
+    if (!(error instanceof UserError && error.code === "POSTGRES_COMMIT_UNKNOWN")) await session.rollback();
+    throw statementError(error, `storing the state in ${request.state.name}`);
+  }
+}
+
+/**
+ * After `POSTGRES_COMMIT_UNKNOWN`: whether the commit had its effect. Ask on a new connection that has the run's advisory lock:
+ * whoever has it knows that the old connection's server process is gone, so that the answer is final.
+ */
+export async function wasCommitted(session: PostgresSession, state: StateTable, runId: string): Promise<boolean> {
+  return (await state.read(session))?.runId === runId;
+}
+
+async function commit(session: PostgresSession): Promise<void> {
+  try {
+    await session.commit();
+  } catch (error) {
+    if (isConnectionLost(error)) {
+      throw new UserError("POSTGRES_COMMIT_UNKNOWN", "The connection was lost during COMMIT", {
+        hint: "Run again: the run finds out by itself whether the commit had its effect",
+        exitCode: ExitCode.retryable,
+        cause: error,
+      });
+    }
+    throw error;
+  }
+}
+
+async function checkState(
+  session: PostgresSession,
+  request: Pick<ApplyRequest, "state" | "expectedRunId" | "target">,
+): Promise<void> {
+  const now = await request.state.read(session, "for update");
+  if (now?.runId !== request.expectedRunId) {
+    throw targetChanged(request, `run ${now?.runId ?? "(none)"} has stored another state since`);
+  }
+}
+
+async function checkOid(
+  session: PostgresSession,
+  request: Pick<ApplyRequest, "target" | "expectedOid">,
+): Promise<string> {
+  const found = await session.query<{ oid: string | null }>("SELECT to_regclass($1)::oid::text AS oid", [
+    quoteTable(request.target),
+  ]);
+  const oid = onlyRow(found).oid;
+  if (oid === null) throw targetChanged(request, "it was dropped meanwhile");
+  if (request.expectedOid !== undefined && oid !== request.expectedOid) {
+    throw targetChanged(request, "it was dropped and created again meanwhile");
+  }
+  return oid;
+}
+
+function targetChanged(request: Pick<ApplyRequest, "target">, how: string): UserError {
+  return new UserError(
+    "TARGET_CHANGED",
+    `${quoteTable(request.target)} is no longer what the changes were computed for: ${how}`,
+    {
+      hint: "Nothing was changed by this run; run again",
+      exitCode: ExitCode.retryable,
+    },
+  );
+}
+
+/**
+ * Holds the staged rows against Spark's count. More rows: a retried or speculative task has staged a partition twice; of
+ * equal copies one stays. Fewer: the server has crashed and emptied the UNLOGGED table, or rows were taken away. The count
+ * and the uniqueness of the keys together prove that the staged keys are Spark's, since each came from there.
+ */
+async function checkStaged(session: PostgresSession, request: ApplyRequest): Promise<bigint> {
+  const staging = quoteTable(request.staging);
+  const keys = request.columns.filter((column) => column.key).map((column) => quoteIdentifier(column.staged));
+  const all = [OPERATION_COLUMN, ...request.columns.map((column) => column.staged)].map(quoteIdentifier);
+  await session.query(`LOCK TABLE ${staging} IN SHARE ROW EXCLUSIVE MODE`);
+  const count = async () =>
+    BigInt(onlyRow(await session.query<{ n: string }>(`SELECT count(*) AS n FROM ${staging}`)).n);
+  let staged = await count();
+  let stagedTwice = 0n;
+  if (staged > request.stagedRows) {
+    const dropped = await session.query(
+      `DELETE FROM ${staging} AS extra USING (
+         SELECT ctid AS place, row_number() OVER (PARTITION BY ${all.join(", ")} ORDER BY ctid) AS copy FROM ${staging}
+       ) AS numbered WHERE extra.ctid = numbered.place AND numbered.copy > 1`,
+    );
+    stagedTwice = BigInt(dropped.count);
+    staged = await count();
+  }
+  if (staged !== request.stagedRows) {
+    throw new UserError(
+      "STAGING_INCOMPLETE",
+      `The staging table ${staging} holds ${staged} rows where Spark has written ${request.stagedRows}`,
+      {
+        hint: "Nothing was changed. PostgreSQL empties staging tables when it crashes: look into its log, then run again",
+        exitCode: ExitCode.retryable,
+      },
+    );
+  }
+  const distinct = await session.query<{ n: string }>(
+    `SELECT count(*) AS n FROM (SELECT 1 FROM ${staging} GROUP BY ${keys.join(", ")}) AS k`,
+  );
+  if (BigInt(onlyRow(distinct).n) !== staged) {
+    throw new UserError("STAGING_NOT_UNIQUE", `The staging table ${staging} holds unlike rows of one key`, {
+      hint: "Nothing was changed; run again",
+      exitCode: ExitCode.retryable,
+    });
+  }
+  await session.query(`ANALYZE ${staging}`);
+  return stagedTwice;
+}
+
+const value = (column: AppliedColumn) => column.decode(`s.${quoteIdentifier(column.staged)}`);
+
+function sameKey(request: ApplyRequest): string {
+  return request.columns
+    .filter((column) => column.key)
+    .map((column) => `t.${quoteIdentifier(column.target)} = ${value(column)}`)
+    .join(" AND ");
+}
+
+async function deleteRows(session: PostgresSession, request: ApplyRequest): Promise<bigint> {
+  if (request.create !== undefined) return 0n;
+  const target = quoteTable(request.target);
+  const staging = quoteTable(request.staging);
+  const sql =
+    request.rows === "changes"
+      ? `DELETE FROM ${target} AS t USING ${staging} AS s WHERE s.${OPERATION_COLUMN} = '${STAGED_DELETE}' AND ${sameKey(request)}`
+      : `DELETE FROM ${target} AS t WHERE NOT EXISTS (SELECT 1 FROM ${staging} AS s WHERE ${sameKey(request)})`;
+  return BigInt((await session.query(sql)).count);
+}
+
+async function updateRows(session: PostgresSession, request: ApplyRequest): Promise<bigint> {
+  const values = request.columns.filter((column) => !column.key);
+  if (request.create !== undefined || values.length === 0) return 0n;
+  const assignments = values.map((column) => `${quoteIdentifier(column.target)} = ${value(column)}`);
+  const compared = (sql: string, column: AppliedColumn) =>
+    column.comparedAs === undefined ? sql : `(${sql})::${column.comparedAs}`;
+  const old = values.map((column) => compared(`t.${quoteIdentifier(column.target)}`, column));
+  const fresh = values.map((column) => compared(value(column), column));
+  const updated = await session.query(
+    `UPDATE ${quoteTable(request.target)} AS t SET ${assignments.join(", ")} FROM ${quoteTable(request.staging)} AS s
+      WHERE s.${OPERATION_COLUMN} <> '${STAGED_DELETE}' AND ${sameKey(request)}
+        AND ROW(${old.join(", ")}) IS DISTINCT FROM ROW(${fresh.join(", ")})`,
+  );
+  return BigInt(updated.count);
+}
+
+async function insertRows(session: PostgresSession, request: ApplyRequest): Promise<bigint> {
+  const target = quoteTable(request.target);
+  const names = request.columns.map((column) => quoteIdentifier(column.target)).join(", ");
+  const overriding = request.overridingSystemValue ? " OVERRIDING SYSTEM VALUE" : "";
+  const inserted = await session.query(
+    `INSERT INTO ${target} (${names})${overriding}
+     SELECT ${request.columns.map(value).join(", ")} FROM ${quoteTable(request.staging)} AS s
+      WHERE s.${OPERATION_COLUMN} <> '${STAGED_DELETE}'
+        AND NOT EXISTS (SELECT 1 FROM ${target} AS t WHERE ${sameKey(request)})`,
+  );
+  return BigInt(inserted.count);
+}

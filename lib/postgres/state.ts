@@ -1,0 +1,118 @@
+import { statementError } from "./errors.js";
+import { quoteIdentifier, type TableName } from "./identifiers.js";
+import type { PostgresSession } from "./session.js";
+
+/**
+ * The state of one target table: what of its source it holds. It lives in the target's own database and schema, and only
+ * ever changes in the transaction that changes the rows, so that the two can't part ways.
+ */
+export interface TargetState {
+  /** Snapshot whose rows the target holds; `null`: the source had none yet. */
+  readonly snapshotId: string | null;
+  /** Identity of the source table, which survives renames and ends with DROP TABLE. */
+  readonly tableUuid: string;
+  /** The source by name, for people who read the table. */
+  readonly source: string;
+  readonly schemaId: number;
+  /** The source's fields as they were loaded, by field id. */
+  readonly fields: unknown;
+  readonly keyColumns: readonly string[];
+  /** Identity of the target table. */
+  readonly targetOid: string;
+  /** The run that wrote this row: after a lost COMMIT a run finds its own id here, or not. */
+  readonly runId: string;
+  readonly jobName: string;
+}
+
+const STATE_TABLE = "glue_connect_state";
+
+/** The state rows of one job kind in one schema. */
+export class StateTable {
+  readonly #job: string;
+  readonly #target: TableName;
+  readonly #quoted: string;
+
+  /** @param job which kind of job keeps the state, e.g. `iceberg-to-aurora`. */
+  constructor(job: string, target: TableName) {
+    this.#job = job;
+    this.#target = target;
+    this.#quoted = `${quoteIdentifier(target.schema)}.${quoteIdentifier(STATE_TABLE)}`;
+  }
+
+  /** Schema-qualified name, quoted. */
+  get name(): string {
+    return this.#quoted;
+  }
+
+  /** The state, or `undefined` when this target was never loaded. Reading creates nothing. */
+  async read(session: PostgresSession, lock: "none" | "for update" = "none"): Promise<TargetState | undefined> {
+    const there = await session.query<{ there: boolean }>("SELECT to_regclass($1) IS NOT NULL AS there", [
+      this.#quoted,
+    ]);
+    if (there.rows[0]?.there !== true) return undefined;
+    const found = await session.query<TargetState>(
+      `SELECT snapshot_id::text AS "snapshotId", table_uuid AS "tableUuid", source, schema_id AS "schemaId", fields,
+              key_columns AS "keyColumns", target_oid::text AS "targetOid", run_id AS "runId", job_name AS "jobName"
+         FROM ${this.#quoted} WHERE job = $1 AND target_table = $2${lock === "none" ? "" : " FOR UPDATE"}`,
+      [this.#job, this.#target.name],
+    );
+    return found.rows[0];
+  }
+
+  /** Creates the table when it is missing; safe when two runs do so at once. */
+  async ensure(session: PostgresSession): Promise<void> {
+    const there = await session.query<{ there: boolean }>("SELECT to_regclass($1) IS NOT NULL AS there", [
+      this.#quoted,
+    ]);
+    if (there.rows[0]?.there === true) return;
+    try {
+      await session.query(
+        `CREATE TABLE IF NOT EXISTS ${this.#quoted} (
+           job text NOT NULL,
+           target_table text NOT NULL,
+           target_oid oid NOT NULL,
+           source text NOT NULL,
+           table_uuid text NOT NULL,
+           snapshot_id bigint,
+           schema_id integer NOT NULL,
+           fields jsonb NOT NULL,
+           key_columns text[] NOT NULL,
+           run_id text NOT NULL,
+           job_name text NOT NULL,
+           updated_at timestamptz NOT NULL DEFAULT now(),
+           PRIMARY KEY (job, target_table))`,
+      );
+    } catch (error) {
+      // IF NOT EXISTS still races with another session's CREATE: then the table is there, which is all we want.
+      const code = (error as { code?: string }).code;
+      if (code !== "23505" && code !== "42P07") throw statementError(error, `creating the state table ${this.#quoted}`);
+    }
+  }
+
+  /** Writes the state; belongs into the transaction that changes the rows. */
+  async write(session: PostgresSession, state: TargetState): Promise<void> {
+    await session.query(
+      `INSERT INTO ${this.#quoted} AS old
+         (job, target_table, target_oid, source, table_uuid, snapshot_id, schema_id, fields, key_columns, run_id, job_name, updated_at)
+       VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, clock_timestamp())
+       ON CONFLICT (job, target_table) DO UPDATE SET
+         target_oid = excluded.target_oid, source = excluded.source, table_uuid = excluded.table_uuid,
+         snapshot_id = excluded.snapshot_id, schema_id = excluded.schema_id, fields = excluded.fields,
+         key_columns = excluded.key_columns, run_id = excluded.run_id, job_name = excluded.job_name,
+         updated_at = excluded.updated_at`,
+      [
+        this.#job,
+        this.#target.name,
+        state.targetOid,
+        state.source,
+        state.tableUuid,
+        state.snapshotId,
+        state.schemaId,
+        JSON.stringify(state.fields),
+        state.keyColumns,
+        state.runId,
+        state.jobName,
+      ],
+    );
+  }
+}

@@ -1,0 +1,85 @@
+import type { TableName } from "./identifiers.js";
+import { quoteTable } from "./identifiers.js";
+import type { PostgresSession } from "./session.js";
+
+/** A column of an existing table. */
+export interface TableColumn {
+  readonly name: string;
+  /** Type as SQL text with its modifiers, e.g. `numeric(10,2)`. */
+  readonly type: string;
+  /** Type as SQL text without modifiers, e.g. `numeric`: what a value is cast to, since a cast to `varchar(3)` cuts in silence. */
+  readonly baseType: string;
+  /** `pg_type.typtype`: `b` base, `d` domain, `e` enum, ... */
+  readonly kind: string;
+  readonly notNull: boolean;
+  readonly hasDefault: boolean;
+  /** GENERATED ALWAYS AS (expression) STORED: can't be written. */
+  readonly generated: boolean;
+  /** GENERATED ALWAYS AS IDENTITY: needs OVERRIDING SYSTEM VALUE. */
+  readonly identityAlways: boolean;
+}
+
+/** An existing table. */
+export interface Table {
+  readonly table: TableName;
+  /** Changes when the table is dropped and created again: then what we know of its rows no longer holds. */
+  readonly oid: string;
+  /** `r` table, `p` partitioned table, `v` view, `m` materialized view, `f` foreign table. */
+  readonly kind: string;
+  readonly columns: readonly TableColumn[];
+  /** Columns of the primary key in key order; empty when there is none. */
+  readonly primaryKey: readonly string[];
+}
+
+/** What PostgreSQL's catalog says of a table, or `undefined` when there is none of that name. */
+export async function describeTable(session: PostgresSession, table: TableName): Promise<Table | undefined> {
+  const found = await session.query<{ oid: string; kind: string }>(
+    `SELECT c.oid::text AS oid, c.relkind::text AS kind
+       FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+      WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p', 'v', 'm', 'f')`,
+    [table.schema, table.name],
+  );
+  const first = found.rows[0];
+  if (first === undefined) return undefined;
+  const columns = await session.query<TableColumn>(
+    `SELECT a.attname AS name,
+            pg_catalog.format_type(a.atttypid, a.atttypmod) AS type,
+            pg_catalog.format_type(a.atttypid, NULL) AS "baseType",
+            t.typtype::text AS kind,
+            a.attnotnull AS "notNull",
+            a.atthasdef AS "hasDefault",
+            a.attgenerated <> '' AS generated,
+            a.attidentity = 'a' AS "identityAlways"
+       FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+      WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped
+      ORDER BY a.attnum`,
+    [first.oid],
+  );
+  const key = await session.query<{ name: string }>(
+    `SELECT a.attname AS name
+       FROM pg_catalog.pg_index i
+       CROSS JOIN LATERAL unnest(i.indkey) WITH ORDINALITY AS k(attnum, position)
+       JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+      WHERE i.indrelid = $1::oid AND i.indisprimary
+      ORDER BY k.position`,
+    [first.oid],
+  );
+  return {
+    table,
+    oid: first.oid,
+    kind: first.kind,
+    columns: columns.rows,
+    primaryKey: key.rows.map((row) => row.name),
+  };
+}
+
+/** Whether the schema is there. */
+export async function schemaExists(session: PostgresSession, schema: string): Promise<boolean> {
+  const found = await session.query("SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1", [schema]);
+  return found.count > 0;
+}
+
+/** How a table is called in messages. */
+export function tableLabel(table: TableName): string {
+  return quoteTable(table);
+}
