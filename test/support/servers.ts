@@ -1,0 +1,52 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { TestProject } from "vitest/node";
+import type { Logger } from "../../lib/logger.js";
+import { ensurePostgres, stopPostgres } from "../../lib/targets/local/postgres.js";
+import { ensureSpark, stopSpark } from "../../lib/targets/local/spark.js";
+
+declare module "vitest" {
+  export interface ProvidedContext {
+    /** `sc://127.0.0.1:PORT/;token=...` of the Spark server that the whole run shares. */
+    readonly sparkRemote: string;
+    /** `postgresql://user:password@127.0.0.1:PORT/postgres`; make schemas of your own in it. */
+    readonly postgresUrl: string;
+    /** Folder of the Iceberg catalog `lake`. */
+    readonly warehouse: string;
+  }
+}
+
+const progress: Logger = {
+  debug() {},
+  info: (message) => console.error(message),
+  warn: (message) => console.error(message),
+  error: (message) => console.error(message),
+};
+
+/**
+ * One Spark and one PostgreSQL for all integration tests, in a state home of their own.
+ *
+ * Both end with this process whatever becomes of it, so that even a run that was killed leaves nothing behind.
+ */
+export default async function setup(project: TestProject): Promise<() => Promise<void>> {
+  const home = mkdtempSync(join(tmpdir(), "glue-connect-test-"));
+  const options = { home: join(home, "state"), ownerPid: process.pid, idleMinutes: 0, logger: progress };
+  const teardown = async () => {
+    await Promise.all([stopSpark(options.home), stopPostgres(options.home)]);
+    rmSync(home, { recursive: true, force: true });
+  };
+  try {
+    const [spark, postgres] = await Promise.all([
+      ensureSpark(options),
+      ensurePostgres({ ...options, ephemeral: true }),
+    ]);
+    project.provide("sparkRemote", spark.remote);
+    project.provide("postgresUrl", postgres.url);
+    project.provide("warehouse", spark.warehouse);
+  } catch (error) {
+    await teardown();
+    throw error;
+  }
+  return teardown;
+}
