@@ -53,6 +53,8 @@ export interface JobContext<Args> {
   readonly storage: ObjectStore;
   readonly secrets: Secrets;
   readonly metadata: MetadataTable;
+  /** `--postgres-url` names the database, so that the configuration needn't. */
+  readonly postgresGiven: boolean;
   /**
    * The connection for a configured database: `--postgres-url` wins over the item, and host `embedded` is the local server
    * that the runtime starts.

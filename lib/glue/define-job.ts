@@ -1,0 +1,67 @@
+import type { ArgDefinitions, ArgValues } from "./args.js";
+import type { JobContext } from "./context.js";
+import { isRefusedArgument } from "./reserved-arguments.js";
+
+/** What a job is made of. */
+export interface JobDefinition<Definitions extends ArgDefinitions> {
+  /** Lower case with dashes: how the CLI calls it. */
+  readonly name: string;
+  /** One line for lists and `--help`. */
+  readonly summary: string;
+  readonly args: Definitions;
+  /** The work. `context.mode` says whether to stop before the first write. */
+  run(context: JobContext<ArgValues<Definitions>>): Promise<void>;
+}
+
+/** A job as {@link defineJob} gives it back. */
+export interface Job<Definitions extends ArgDefinitions = ArgDefinitions> extends JobDefinition<Definitions> {
+  readonly kind: "glue-connect job";
+}
+
+/**
+ * Declares a job. The types of `context.args` follow from `args`.
+ *
+ * @example
+ * export default defineJob({
+ *   name: "orders-export",
+ *   summary: "Writes the orders of one day as Parquet",
+ *   args: {
+ *     day: arg.string({ description: "The day, as 2026-01-31" }),
+ *     output_path: arg.uri({ description: "Where to write" }),
+ *   },
+ *   async run({ args, spark, step }) {
+ *     const session = await spark();
+ *     await step("write", () => session.table("lake.sales.orders").where(`day = '${args.day}'`).write().parquet(args.output_path));
+ *   },
+ * });
+ *
+ * @throws TypeError when a name can't be used: that is a mistake in the job's module, not in how it is called.
+ */
+export function defineJob<const Definitions extends ArgDefinitions>(
+  definition: JobDefinition<Definitions>,
+): Job<Definitions> {
+  if (!/^[a-z][a-z0-9-]*$/.test(definition.name)) {
+    throw new TypeError(`Job name ${JSON.stringify(definition.name)}: use lower case letters, digits and dashes`);
+  }
+  for (const name of Object.keys(definition.args)) {
+    if (!/^[A-Za-z][A-Za-z0-9_]*$/.test(name)) {
+      throw new TypeError(
+        `Argument ${JSON.stringify(name)} of job ${definition.name}: use letters, digits and underscores`,
+      );
+    }
+    if (name === "JOB_NAME" || isRefusedArgument(name)) {
+      throw new TypeError(`Argument ${name} of job ${definition.name}: the name belongs to Glue itself`);
+    }
+  }
+  return Object.freeze({ ...definition, kind: "glue-connect job" as const });
+}
+
+/** Whether a module's export is a job, also when another copy of this package made it. */
+export function isJob(value: unknown): value is Job {
+  return (
+    typeof value === "object" &&
+    value !== null &&
+    (value as { kind?: unknown }).kind === "glue-connect job" &&
+    typeof (value as { run?: unknown }).run === "function"
+  );
+}

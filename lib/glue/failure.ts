@@ -1,0 +1,107 @@
+import { ExitCode, UserError } from "../errors.js";
+import { SparkConnectError } from "../spark/errors.js";
+import type { ErrorReport } from "./report.js";
+
+/** Why a run failed, in the form that the report, the terminal and the exit code are made of. */
+export interface Failure {
+  readonly error: ErrorReport;
+  readonly exitCode: ExitCode;
+  /** Set when the error is none that we know how to explain: its stack, for `--debug`. */
+  readonly stack?: string;
+}
+
+/**
+ * What an error means to the person who runs the job. Known errors keep their code, problems and hint; anything else is
+ * called the defect that it is.
+ */
+export function describeFailure(error: unknown): Failure {
+  if (error instanceof UserError) return ofUserError(error);
+  if (error instanceof SparkConnectError) return ofUserError(explainSparkError(error));
+  const message = error instanceof Error ? error.message || error.name : String(error);
+  return {
+    error: {
+      code: "INTERNAL",
+      message: `${message} (this is a defect in the job or in glue-connect)`,
+      problems: [],
+      hint: "Run again with --debug for the stack trace, and report it",
+    },
+    exitCode: ExitCode.failed,
+    ...(error instanceof Error && error.stack !== undefined ? { stack: withCauses(error) } : {}),
+  };
+}
+
+function ofUserError(error: UserError): Failure {
+  return {
+    error: {
+      code: error.code,
+      message: error.message,
+      problems: error.problems,
+      ...(error.hint === undefined ? {} : { hint: error.hint }),
+    },
+    exitCode: error.exitCode,
+  };
+}
+
+interface Advice {
+  readonly hint?: string;
+  readonly exitCode?: ExitCode;
+}
+
+/** What to do about the codes of Spark and of its client that a user meets. */
+const ADVICE: Readonly<Record<string, Advice>> = {
+  ENDPOINT_UNREACHABLE: {
+    hint: "Check --remote (or SPARK_REMOTE) and that the Spark Connect server is up; without either a local one is started",
+    exitCode: ExitCode.unreachable,
+  },
+  UNAVAILABLE: { hint: "The server is down or restarting; run again", exitCode: ExitCode.unreachable },
+  INVALID_CONNECTION_STRING: { hint: "Write sc://host:port/;use_ssl=true;token=...", exitCode: ExitCode.usage },
+  UNAUTHENTICATED: { hint: "The token in --remote is missing, wrong or has expired", exitCode: ExitCode.configuration },
+  PERMISSION_DENIED: { hint: "This identity may not use the Spark server", exitCode: ExitCode.configuration },
+  SESSION_CHANGED: { hint: "The Spark server was restarted meanwhile; run again", exitCode: ExitCode.retryable },
+  SESSION_CLOSED: { hint: "The Spark server has closed the session; run again", exitCode: ExitCode.retryable },
+  TABLE_OR_VIEW_NOT_FOUND: {
+    hint: "Check the catalog, database and table names in the configuration",
+    exitCode: ExitCode.configuration,
+  },
+  SCHEMA_NOT_FOUND: {
+    hint: "Check the catalog and database names in the configuration",
+    exitCode: ExitCode.configuration,
+  },
+  RESOURCE_EXHAUSTED: { hint: "The Spark server is full; run again later", exitCode: ExitCode.retryable },
+};
+
+/** An error of the Spark client as one for the user: its condition as the code, the server's first words as the message. */
+export function explainSparkError(error: SparkConnectError): UserError {
+  const advice = ADVICE[error.code] ?? ADVICE[error.code.split(".")[0] ?? ""] ?? {};
+  const sqlState = error.sqlState === undefined ? "" : ` (SQLSTATE ${error.sqlState})`;
+  const mentioned = sqlState !== "" && error.message.includes(error.sqlState ?? "");
+  return new UserError(`SPARK_${error.code}`, `${firstLines(error.message)}${mentioned ? "" : sqlState}`, {
+    ...(advice.hint === undefined ? {} : { hint: advice.hint }),
+    exitCode: advice.exitCode ?? (error.retryable ? ExitCode.retryable : ExitCode.failed),
+    cause: error,
+  });
+}
+
+/** Spark's messages can carry a whole plan or a Java stack; people need what comes before. */
+function firstLines(message: string): string {
+  const lines = message.split("\n");
+  const end = lines.findIndex((line) =>
+    /^\s*(at [\w.$/]+\(|Driver stacktrace:|JVM stacktrace:|== (Parsed|SQL|Analyzed|Optimized|Physical)|'?\w+ \[)/.test(
+      line,
+    ),
+  );
+  const kept = (end < 1 ? lines : lines.slice(0, end)).join("\n").trim();
+  return kept.length > 2_000 ? `${kept.slice(0, 2_000)}…` : kept;
+}
+
+function withCauses(error: Error): string {
+  const parts = [error.stack ?? String(error)];
+  for (
+    let cause = error.cause;
+    cause !== undefined && parts.length < 5;
+    cause = cause instanceof Error ? cause.cause : undefined
+  ) {
+    parts.push(`caused by: ${cause instanceof Error ? (cause.stack ?? String(cause)) : String(cause)}`);
+  }
+  return parts.join("\n");
+}

@@ -1,0 +1,13 @@
+export type { AwsOptions } from "../aws.js";
+export { ExitCode, UserError, type UserErrorOptions } from "../errors.js";
+export { type Logger, type LogLevel, silentLogger } from "../logger.js";
+export * from "./args.js";
+export * from "./configuration-value.js";
+export * from "./context.js";
+export * from "./define-job.js";
+export { createMetadataTable, type MetadataKey } from "./metadata.js";
+export type { RunEnvironment, StepEvent } from "./open-run.js";
+export * from "./report.js";
+export * from "./run-job.js";
+export { type Credentials, createSecrets, credentials } from "./secrets.js";
+export type { SparkEndpoint } from "./spark-session.js";

@@ -1,0 +1,148 @@
+import { randomBytes } from "node:crypto";
+import type { AwsOptions } from "../aws.js";
+import { type Logger, silentLogger } from "../logger.js";
+import type { PostgresConnection } from "../postgres/connection.js";
+import type { SparkSession } from "../spark/index.js";
+import { createObjectStore } from "../storage/create-object-store.js";
+import type { JobContext, RunMode, Secrets } from "./context.js";
+import { createMetadataTable } from "./metadata.js";
+import { resolvePostgres } from "./postgres-settings.js";
+import { RunReport } from "./report.js";
+import { SecretMask } from "./secret-mask.js";
+import { createSecrets } from "./secrets.js";
+import { openSparkSession, type SparkEndpoint } from "./spark-session.js";
+
+/** Before and after the work of a step. */
+export interface StepEvent {
+  readonly name: string;
+  readonly phase: "start" | "end";
+  /** With phase `end`. */
+  readonly seconds?: number;
+  /** With phase `end`: the work threw. */
+  readonly failed?: true;
+}
+
+/** Everything around a run that the job doesn't decide. All of it may be left out for a job that needs none of it. */
+export interface RunEnvironment {
+  /** Default: `run`. */
+  readonly mode?: RunMode;
+  /** `sc://...`, or what starts or finds a server when the job first asks for Spark. */
+  readonly sparkRemote?: string | (() => Promise<SparkEndpoint>);
+  /** Headers for each call to Spark, asked for every time so that a token can be renewed. */
+  readonly sparkHeaders?: () => Record<string, string> | Promise<Record<string, string>>;
+  /** Wins over the database of the configuration. */
+  readonly postgresUrl?: string;
+  /** Starts or finds the local PostgreSQL; asked when a configuration says host `embedded`. */
+  readonly embeddedPostgres?: (database: string | undefined) => Promise<PostgresConnection>;
+  readonly aws?: AwsOptions;
+  readonly log?: Logger;
+  /** Awaited before the step goes on. */
+  readonly onStep?: (event: StepEvent) => void | Promise<void>;
+  readonly signal?: AbortSignal;
+}
+
+/** A run under way: what the job gets, and what ends it. */
+export interface OpenRun<Args> {
+  readonly context: JobContext<Args>;
+  readonly report: RunReport;
+  readonly mask: SecretMask;
+  /** Closes what the job opened. Never throws: the outcome of the run is known by then. */
+  close(): Promise<void>;
+}
+
+/** Builds the context of a run. Nothing is connected yet: each thing is when the job first uses it. */
+export function openRun<Args>(
+  job: { readonly name: string },
+  parsed: { readonly jobName: string; readonly args: Args },
+  environment: RunEnvironment,
+): OpenRun<Args> {
+  const runId = `jr_${randomBytes(16).toString("hex")}`;
+  const mode = environment.mode ?? "run";
+  const report = new RunReport({ job: job.name, jobName: parsed.jobName, runId, mode });
+  const mask = new SecretMask();
+  const log = maskedLogger(environment.log ?? silentLogger, mask);
+  const signal = environment.signal ?? new AbortController().signal;
+  const aws = environment.aws ?? {};
+  const secrets = maskedSecrets(createSecrets(aws), mask);
+  let session: Promise<SparkSession> | undefined;
+
+  const context: JobContext<Args> = {
+    args: parsed.args,
+    jobName: parsed.jobName,
+    runId,
+    mode,
+    spark() {
+      session ??= openSparkSession(environment, { runId, signal, log });
+      return session;
+    },
+    storage: createObjectStore(aws),
+    secrets,
+    metadata: createMetadataTable(aws),
+    postgresGiven: environment.postgresUrl !== undefined,
+    async postgres(settings) {
+      const connection = await resolvePostgres(settings, {
+        url: environment.postgresUrl,
+        embedded: environment.embeddedPostgres,
+        secrets,
+      });
+      mask.add(connection.password);
+      return connection;
+    },
+    log,
+    report,
+    signal,
+    async step(name, work) {
+      signal.throwIfAborted();
+      await environment.onStep?.({ name, phase: "start" });
+      const endStep = report.beginStep(name);
+      let failed = true;
+      try {
+        const result = await work();
+        failed = false;
+        return result;
+      } finally {
+        const seconds = endStep(failed);
+        await environment.onStep?.({ name, phase: "end", seconds, ...(failed ? { failed: true as const } : {}) });
+      }
+    },
+  };
+
+  return {
+    context,
+    report,
+    mask,
+    async close() {
+      if (session === undefined) return;
+      try {
+        await (await session).close();
+      } catch (error) {
+        log.debug("closing the Spark session failed", { error: String(error) });
+      }
+    },
+  };
+}
+
+function maskedSecrets(secrets: Secrets, mask: SecretMask): Secrets {
+  return {
+    async get(reference) {
+      const secret = await secrets.get(reference);
+      mask.addFields(secret);
+      return secret;
+    },
+  };
+}
+
+function maskedLogger(log: Logger, mask: SecretMask): Logger {
+  const fields = (given: Readonly<Record<string, unknown>> | undefined) =>
+    given === undefined
+      ? undefined
+      : Object.fromEntries(
+          Object.entries(given).map(([name, value]) => [name, typeof value === "string" ? mask.text(value) : value]),
+        );
+  return {
+    debug: (message, given) => log.debug(mask.text(message), fields(given)),
+    info: (message, given) => log.info(mask.text(message), fields(given)),
+    warn: (message, given) => log.warn(mask.text(message), fields(given)),
+    error: (message, given) => log.error(mask.text(message), fields(given)),
+  };
+}

@@ -1,0 +1,109 @@
+import { ExitCode } from "../errors.js";
+import { type ArgDefinitions, type ArgValues, type ParsedArguments, parseArguments } from "./args.js";
+import type { Job } from "./define-job.js";
+import { describeFailure, type Failure } from "./failure.js";
+import { openRun, type RunEnvironment } from "./open-run.js";
+import { type ErrorReport, RunReport } from "./report.js";
+
+/** How a run ended. */
+export interface RunResult {
+  readonly report: RunReport;
+  readonly exitCode: ExitCode;
+  /** What was thrown, when the run didn't succeed. */
+  readonly error?: unknown;
+  /** Stack of an error nobody foresaw, for `--debug`. */
+  readonly stack?: string;
+}
+
+/**
+ * Runs a job in this process: reads its arguments, gives it a context, and turns whatever happens into a report and an exit
+ * code. It never throws; a job that fails is a result too.
+ *
+ * With mode `plan` the exit code is 2 when there is work to do, 0 when there is none.
+ *
+ * @param input the command line (`["--JOB_NAME", "nightly", "--day", "2026-01-31"]`), or arguments that are parsed already.
+ * @example
+ * const { report, exitCode } = await runJob(job, ["--JOB_NAME", "nightly"], { sparkRemote: "sc://localhost:15002" });
+ */
+export async function runJob<Definitions extends ArgDefinitions>(
+  job: Job<Definitions>,
+  input: readonly string[] | ParsedArguments<ArgValues<Definitions>>,
+  environment: RunEnvironment = {},
+): Promise<RunResult> {
+  let parsed: ParsedArguments<ArgValues<Definitions>>;
+  try {
+    parsed = isCommandLine(input) ? parseArguments(job.args, input) : input;
+  } catch (error) {
+    const report = new RunReport({ job: job.name, jobName: "", runId: "", mode: environment.mode ?? "run" });
+    return failed(report, error, describeFailure(error));
+  }
+
+  const run = openRun(job, parsed, environment);
+  const { report, context, mask } = run;
+  report.state = "RUNNING";
+  let result: RunResult;
+  try {
+    context.signal.throwIfAborted();
+    await job.run(context);
+    result = succeeded(report);
+  } catch (error) {
+    const failure = context.signal.aborted ? interrupted(context.signal.reason) : describeFailure(error);
+    if (context.signal.aborted) context.log.debug("the run was interrupted", { error: describe(error) });
+    const masked: Failure = { ...failure, error: mask.error(failure.error) };
+    result = failed(report, error, masked.stack === undefined ? masked : { ...masked, stack: mask.text(masked.stack) });
+  } finally {
+    await run.close();
+  }
+  return result;
+}
+
+function isCommandLine(input: readonly string[] | ParsedArguments<unknown>): input is readonly string[] {
+  return Array.isArray(input);
+}
+
+/** The job returned; still, one of its tables may have failed alone. */
+function succeeded(report: RunReport): RunResult {
+  const failures = [...report.tables].filter(([, table]) => table.status === "FAILED");
+  if (failures.length > 0) {
+    const error: ErrorReport = {
+      code: "TABLES_FAILED",
+      message: `${failures.length} of ${report.tables.size} tables failed`,
+      problems: failures.map(([name, table]) => (table.error === undefined ? name : `${name}: ${table.error.message}`)),
+    };
+    report.finish("FAILED", error, "DONE");
+    return { report, exitCode: ExitCode.failed };
+  }
+  report.finish("SUCCEEDED");
+  const exitCode = report.mode === "plan" && report.hasChanges ? ExitCode.changes : ExitCode.ok;
+  return { report, exitCode };
+}
+
+function failed(report: RunReport, error: unknown, failure: Failure): RunResult {
+  const state =
+    failure.error.code === "INTERRUPTED" ? "STOPPED" : failure.error.code === "TIMEOUT" ? "TIMEOUT" : "FAILED";
+  report.finish(state, failure.error);
+  return {
+    report,
+    exitCode: failure.exitCode,
+    error,
+    ...(failure.stack === undefined ? {} : { stack: failure.stack }),
+  };
+}
+
+/** Once the signal is aborted, whatever is thrown is its consequence. */
+function interrupted(reason: unknown): Failure {
+  const timeout = reason instanceof Error && reason.name === "TimeoutError";
+  return {
+    error: {
+      code: timeout ? "TIMEOUT" : "INTERRUPTED",
+      message: timeout ? "The run took longer than it may" : "The run was interrupted before it was done",
+      problems: [],
+      hint: "Nothing half-done is left that counts: run again to go on",
+    },
+    exitCode: timeout ? ExitCode.failed : ExitCode.interrupted,
+  };
+}
+
+function describe(error: unknown): string {
+  return error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+}

@@ -1,0 +1,33 @@
+import { ExitCode, UserError } from "../errors.js";
+import type { Logger } from "../logger.js";
+import type { SparkSession } from "../spark/index.js";
+
+/** Where a Spark Connect server answers. */
+export interface SparkEndpoint {
+  /** `sc://host:port/;...`; may hold a token, so it is never logged. */
+  readonly remote: string;
+}
+
+/** What the environment of a run says of Spark. */
+export interface SparkSettings {
+  readonly sparkRemote?: string | (() => Promise<SparkEndpoint>);
+  readonly sparkHeaders?: () => Record<string, string> | Promise<Record<string, string>>;
+}
+
+/** The one session of a run. Aborting the signal interrupts whatever runs in it. */
+export async function openSparkSession(
+  settings: SparkSettings,
+  run: { readonly runId: string; readonly signal: AbortSignal; readonly log: Logger },
+): Promise<SparkSession> {
+  run.signal.throwIfAborted();
+  const { sparkRemote } = settings;
+  if (sparkRemote === undefined) {
+    throw new UserError("SPARK_REMOTE_MISSING", "The job needs Spark, and no server is set", {
+      hint: "Give --remote sc://host:port, or set SPARK_REMOTE",
+      exitCode: ExitCode.configuration,
+    });
+  }
+  const remote = typeof sparkRemote === "string" ? sparkRemote : (await sparkRemote()).remote;
+  const { SparkSession } = await import("../spark/index.js");
+  return SparkSession.builder().remote(remote).getOrCreate();
+}

@@ -1,0 +1,258 @@
+import { mkdtemp, readFile, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { describe, expect, expectTypeOf, test } from "vitest";
+import { ExitCode, UserError } from "../../../lib/errors.js";
+import { arg, defineJob, runJob, type StepEvent } from "../../../lib/glue/index.js";
+import { SparkConnectError } from "../../../lib/spark/errors.js";
+
+const NAME = ["--JOB_NAME", "nightly"] as const;
+
+describe("runJob", () => {
+  test("gives the job its typed arguments and reports what it did", async () => {
+    const job = defineJob({
+      name: "copy-rows",
+      summary: "Copies rows",
+      args: {
+        day: arg.string({ description: "The day" }),
+        mode: arg.choice(["full", "incremental"], { description: "What to load", default: "incremental" }),
+        limit: arg.integer({ description: "At most so many rows", optional: true }),
+      },
+      async run({ args, report, step, runId, jobName }) {
+        expectTypeOf(args.day).toEqualTypeOf<string>();
+        expectTypeOf(args.mode).toEqualTypeOf<"full" | "incremental">();
+        expectTypeOf(args.limit).toEqualTypeOf<number | undefined>();
+        expect(runId).toMatch(/^jr_[0-9a-f]{32}$/);
+        expect(jobName).toBe("nightly");
+        const table = report.table("sales.orders");
+        table.stateBefore = { snapshot: 1n };
+        table.inserted = await step("write", async () => (args.mode === "incremental" ? 3 : 0));
+        table.stateAfter = { snapshot: 9_007_199_254_740_993n, at: new Date(0) };
+      },
+    });
+    const { report, exitCode } = await runJob(job, [...NAME, "--day", "2026-01-31"]);
+    expect(exitCode).toBe(ExitCode.ok);
+    const json = JSON.parse(JSON.stringify(report));
+    expect(json).toMatchObject({
+      job: "copy-rows",
+      jobName: "nightly",
+      mode: "run",
+      state: "SUCCEEDED",
+      warnings: [],
+      tables: {
+        "sales.orders": {
+          status: "SUCCEEDED",
+          inserted: 3,
+          updated: 0,
+          stateBefore: { snapshot: "1" },
+          stateAfter: { snapshot: "9007199254740993", at: "1970-01-01T00:00:00.000Z" },
+        },
+      },
+    });
+    expect(json.steps).toEqual([{ name: "write", seconds: expect.any(Number) }]);
+    expect(Date.parse(json.finishedAt)).toBeGreaterThanOrEqual(Date.parse(json.startedAt));
+  });
+
+  test("awaits the observer before and after each step, also of one that fails", async () => {
+    const events: string[] = [];
+    const onStep = async ({ name, phase, failed }: StepEvent) => {
+      await Promise.resolve();
+      events.push(`${phase} ${name}${failed ? " failed" : ""}`);
+    };
+    const job = defineJob({
+      name: "steps",
+      summary: "Has steps",
+      args: {},
+      async run({ step }) {
+        await step("read", async () => void events.push("reading"));
+        await step("write", async () => {
+          throw new UserError("DISK_FULL", "The disk is full", { hint: "Make room" });
+        });
+      },
+    });
+    const { report, exitCode, error } = await runJob(job, NAME, { onStep });
+    expect(events).toEqual(["start read", "reading", "end read", "start write", "end write failed"]);
+    expect(exitCode).toBe(ExitCode.failed);
+    expect(error).toBeInstanceOf(UserError);
+    expect(report.state).toBe("FAILED");
+    expect(report.error).toEqual({ code: "DISK_FULL", message: "The disk is full", problems: [], hint: "Make room" });
+    expect(report.steps[1]).toMatchObject({ name: "write", failed: true });
+  });
+
+  test("plan ends with 2 when there is work and with 0 when there is none", async () => {
+    const job = defineJob({
+      name: "planner",
+      summary: "Plans",
+      args: {
+        rows: arg.integer({ description: "Rows to insert" }),
+        ddl: arg.boolean({ description: "DDL", default: false }),
+      },
+      async run({ args, report, mode }) {
+        expect(mode).toBe("plan");
+        const table = report.table("t");
+        table.inserted = args.rows;
+        if (args.ddl) table.ddl.push("ALTER TABLE t ADD COLUMN c text");
+      },
+    });
+    const plan = (...argv: string[]) => runJob(job, [...NAME, ...argv], { mode: "plan" });
+    expect((await plan("--rows", "2")).exitCode).toBe(ExitCode.changes);
+    expect((await plan("--rows", "0", "--ddl")).exitCode).toBe(ExitCode.changes);
+    const nothing = await plan("--rows", "0");
+    expect(nothing.exitCode).toBe(ExitCode.ok);
+    expect(nothing.report.table("t").status).toBe("PLANNED");
+  });
+
+  test("a table that failed alone makes the run fail and is named", async () => {
+    const job = defineJob({
+      name: "many",
+      summary: "Many tables",
+      args: {},
+      async run({ report }) {
+        report.table("good").inserted = 1;
+        const bad = report.table("bad");
+        bad.status = "FAILED";
+        bad.error = { code: "X", message: "no such column", problems: [] };
+      },
+    });
+    const { report, exitCode } = await runJob(job, NAME);
+    expect(exitCode).toBe(ExitCode.failed);
+    expect(report.state).toBe("FAILED");
+    expect(report.error?.problems).toEqual(["bad: no such column"]);
+    expect(report.table("good").status).toBe("SUCCEEDED");
+  });
+
+  test("an abort stops the run before its next step, with Glue's state and exit code 130", async () => {
+    const controller = new AbortController();
+    const reached: string[] = [];
+    const job = defineJob({
+      name: "long",
+      summary: "Takes long",
+      args: {},
+      async run({ step, signal }) {
+        await step("first", async () => {
+          reached.push("first");
+          controller.abort();
+        });
+        expect(signal.aborted).toBe(true);
+        await step("second", async () => void reached.push("second"));
+      },
+    });
+    const { report, exitCode } = await runJob(job, NAME, { signal: controller.signal });
+    expect(reached).toEqual(["first"]);
+    expect(exitCode).toBe(ExitCode.interrupted);
+    expect(report.state).toBe("STOPPED");
+  });
+
+  test("a run that took longer than its signal allows is a TIMEOUT", async () => {
+    const job = defineJob({
+      name: "slow",
+      summary: "Waits for the signal",
+      args: {},
+      run: ({ signal }) => new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason))),
+    });
+    const { report, exitCode } = await runJob(job, NAME, { signal: AbortSignal.timeout(5) });
+    expect(report.state).toBe("TIMEOUT");
+    expect(exitCode).toBe(ExitCode.failed);
+  });
+
+  test("wrong arguments are a result with every problem, and the job isn't called", async () => {
+    const job = defineJob({
+      name: "strict",
+      summary: "Strict",
+      args: { day: arg.string({ description: "The day" }) },
+      run: () => Promise.reject(new Error("must not be called")),
+    });
+    const { report, exitCode } = await runJob(job, ["--dya", "x"]);
+    expect(exitCode).toBe(ExitCode.usage);
+    expect(report.error?.code).toBe("ARGUMENTS_INVALID");
+    expect(report.error?.problems).toHaveLength(3);
+  });
+
+  test("an error of Spark keeps its condition and SQLSTATE", async () => {
+    const job = defineJob({
+      name: "spark-error",
+      summary: "Fails in Spark",
+      args: {},
+      run: () =>
+        Promise.reject(
+          new SparkConnectError(
+            "TABLE_OR_VIEW_NOT_FOUND",
+            "[TABLE_OR_VIEW_NOT_FOUND] The table `a` cannot be found.\n'Plan [x]",
+            {
+              condition: "TABLE_OR_VIEW_NOT_FOUND",
+              sqlState: "42P01",
+            },
+          ),
+        ),
+    });
+    const { report, exitCode } = await runJob(job, NAME);
+    expect(exitCode).toBe(ExitCode.configuration);
+    expect(report.error).toMatchObject({ code: "SPARK_TABLE_OR_VIEW_NOT_FOUND" });
+    expect(report.error?.message).toContain("42P01");
+  });
+
+  test("anything else is called a defect, with its stack kept for --debug", async () => {
+    const job = defineJob({
+      name: "broken",
+      summary: "Has a defect",
+      args: {},
+      run: () => Promise.reject(new TypeError("x is undefined")),
+    });
+    const result = await runJob(job, NAME);
+    expect(result.report.error?.message).toBe("x is undefined (this is a defect in the job or in glue-connect)");
+    expect(result.stack).toContain("run-job.test.ts");
+    expect(result.exitCode).toBe(ExitCode.failed);
+  });
+
+  test("a job that asks for Spark without a server is told so", async () => {
+    const job = defineJob({ name: "s", summary: "Spark", args: {}, run: async ({ spark }) => void (await spark()) });
+    const { report, exitCode } = await runJob(job, NAME);
+    expect(report.error?.code).toBe("SPARK_REMOTE_MISSING");
+    expect(exitCode).toBe(ExitCode.configuration);
+  });
+
+  test("storage, metadata and secrets work from files, and secrets stay out of logs and errors", async () => {
+    const folder = await mkdtemp(path.join(tmpdir(), "glue-connect-"));
+    await writeFile(path.join(folder, "secret.json"), '{"username": "etl", "password": "hunter2-hunter2"}');
+    await writeFile(
+      path.join(folder, "items.json"),
+      '[{"source_system_id": 7, "metadata_type": "incremental", "target": {"db_load": {"aurora_secret": "x"}}}]',
+    );
+    const lines: string[] = [];
+    const say = (message: string, fields?: unknown) => void lines.push(`${message} ${JSON.stringify(fields)}`);
+    const job = defineJob({
+      name: "files",
+      summary: "Uses files",
+      args: { folder: arg.string({ description: "Where the files are" }) },
+      async run({ args, storage, metadata, postgres, log }) {
+        const item = await metadata.item(`file:${args.folder}/items.json`, {
+          source_system_id: "7",
+          metadata_type: "incremental",
+        });
+        expect(item.target).toEqual({ db_load: { aurora_secret: "x" } });
+        const connection = await postgres({
+          host: "db.example",
+          port: undefined,
+          database: "sales",
+          secret: `file:${args.folder}/secret.json`,
+        });
+        expect(connection).toEqual({
+          host: "db.example",
+          port: 5432,
+          database: "sales",
+          user: "etl",
+          password: "hunter2-hunter2",
+        });
+        await storage.put(`file://${args.folder}/state/snapshot.txt`, "42");
+        log.info("connected with hunter2-hunter2", { url: "x:hunter2-hunter2@y" });
+        throw new UserError("DB", "server said: password hunter2-hunter2 is wrong");
+      },
+    });
+    const { report } = await runJob(job, [...NAME, "--folder", folder], {
+      log: { debug: say, info: say, warn: say, error: say },
+    });
+    expect(report.error?.message).toBe("server said: password *** is wrong");
+    expect(lines).toEqual(['connected with *** {"url":"x:***@y"}']);
+    expect(await readFile(path.join(folder, "state", "snapshot.txt"), "utf8")).toBe("42");
+  });
+});
