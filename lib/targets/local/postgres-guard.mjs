@@ -2,12 +2,15 @@
 // Plain JavaScript, because it runs by itself: from the source tree as well as from dist.
 //
 // node postgres-guard.mjs <state file> <server's pid> <idle seconds, 0 is never> <owner's pid, 0 is none>
-import { readFileSync } from "node:fs";
+import { readFileSync, rmSync } from "node:fs";
+import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import pg from "pg";
 
 const [stateFile, serverPid, idleSeconds, ownerPid] = [process.argv[2], ...process.argv.slice(3).map(Number)];
 const state = JSON.parse(readFileSync(stateFile, "utf8"));
+let stopping = false;
+let leaving = false;
 
 const client = new pg.Client({
   host: "127.0.0.1",
@@ -18,8 +21,8 @@ const client = new pg.Client({
   application_name: "glue-connect guard",
 });
 // This connection lives as long as the server does: with it this process ends too, and while it lives the pid is the server's.
-client.on("error", () => process.exit(0));
-client.on("end", () => process.exit(0));
+client.on("error", leave);
+client.on("end", leave);
 await client.connect();
 
 // Sessions count those that came and went between two looks.
@@ -29,10 +32,11 @@ const LOOK = `select (select count(*) from pg_stat_activity where backend_type =
 const pause = Math.min(ownerPid ? 500 : 5_000, idleSeconds > 0 ? idleSeconds * 250 : 5_000);
 let used = performance.now();
 let sessions;
-while (true) {
+while (!stopping) {
   if (ownerPid && !isAlive(ownerPid)) stop("SIGQUIT");
   if (idleSeconds > 0) {
-    const row = (await client.query(LOOK)).rows[0];
+    const row = (await client.query(LOOK).catch(leave))?.rows[0];
+    if (row === undefined) break;
     if (row.clients > 0 || row.sessions !== sessions) used = performance.now();
     sessions = row.sessions;
     if (performance.now() - used >= idleSeconds * 1000) stop("SIGINT");
@@ -40,12 +44,20 @@ while (true) {
   await sleep(pause);
 }
 
+/** The connection ends when the server does, and that is the moment to leave. */
 function stop(signal) {
-  try {
-    process.kill(serverPid, signal);
-  } finally {
-    process.exit(0);
+  stopping = true;
+  process.kill(serverPid, signal);
+}
+
+async function leave() {
+  if (leaving) return;
+  leaving = true;
+  if (stopping && state.ephemeral) {
+    while (isAlive(serverPid)) await sleep(50);
+    rmSync(dirname(state.dataFolder), { recursive: true, force: true });
   }
+  process.exit(0);
 }
 
 function isAlive(pid) {

@@ -119,14 +119,21 @@ export async function ensurePostgres(options: LocalPostgresOptions = {}): Promis
   );
 }
 
+/** A PostgreSQL process that lives; whether it answers is another question. */
+export interface PostgresProcess {
+  readonly pid: number;
+  readonly port: number;
+  /** With the password in it. */
+  readonly url: string;
+  readonly logFile: string;
+}
+
 /** The local PostgreSQL's process if it lives, without starting one and without asking it anything. */
-export function findPostgresProcess(
-  home: string,
-): { readonly pid: number; readonly port: number; readonly logFile: string; readonly dataFolder: string } | undefined {
+export function findPostgresProcess(home: string): PostgresProcess | undefined {
   const state = readState(localDirectories(home));
-  return state !== undefined && isAlive(state)
-    ? { pid: state.pid, port: state.port, logFile: state.logFile, dataFolder: state.dataFolder }
-    : undefined;
+  if (state === undefined || !isAlive(state)) return undefined;
+  const { pid, port, url, logFile } = describe(state, false);
+  return { pid, port, url, logFile };
 }
 
 /** Does the local PostgreSQL answer a query? */
@@ -197,7 +204,6 @@ async function start(directories: LocalDirectories, options: LocalPostgresOption
     const state = launch({ directories, binaries, account, cluster, port, logFile, options });
     const ready = state === undefined ? undefined : await awaitReady(directories, state, options);
     if (ready !== undefined) {
-      startGuard(directories, ready, options);
       logger.info(`PostgreSQL answers on ${HOST}:${ready.port}; its log is ${logFile}`);
       return describe(ready, true);
     }
@@ -416,6 +422,8 @@ async function awaitReady(
     { timeoutMs, signal: options.signal },
   );
   if (outcome === "ready") {
+    // Before anyone is told that it is up: a launcher that is killed here leaves a server that is waited for again.
+    startGuard(directories, state, options);
     const ready = { ...state, ready: true };
     writeStateFile(stateFile(directories), ready);
     return ready;

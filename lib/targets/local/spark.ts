@@ -112,15 +112,18 @@ export async function ensureSpark(options: LocalSparkOptions = {}): Promise<Loca
   );
 }
 
-/** The local Spark if it is up, without starting one and without asking it anything. */
-export function findSparkProcess(home: string):
-  | {
-      readonly port: number | null;
-      readonly pid: number;
-      readonly remote: string | undefined;
-      readonly logFile: string;
-    }
-  | undefined {
+/** A Spark process that lives; whether it answers is another question. */
+export interface SparkProcess {
+  readonly pid: number;
+  /** Null until it listens. */
+  readonly port: number | null;
+  /** With the token in it; undefined until it listens. */
+  readonly remote: string | undefined;
+  readonly logFile: string;
+}
+
+/** The local Spark's process if it lives, without starting one and without asking it anything. */
+export function findSparkProcess(home: string): SparkProcess | undefined {
   const state = readState(localDirectories(home));
   if (state === undefined || !isAlive(state)) return undefined;
   return {

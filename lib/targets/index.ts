@@ -1,0 +1,18 @@
+export { type CommandOutput, registerLocalCommand } from "./local/command.js";
+export { type Environment, stateHome } from "./local/directories.js";
+export {
+  LOCAL_SERVERS,
+  type LocalOptions,
+  type LocalServerName,
+  type LocalServerStatus,
+  type LocalUp,
+  type LocalUpOptions,
+  localDown,
+  localEnvironment,
+  localLogs,
+  localStatus,
+  localUp,
+} from "./local/local.js";
+export { ensurePostgres, type LocalPostgres, type LocalPostgresOptions, stopPostgres } from "./local/postgres.js";
+export { ensureSpark, type LocalSpark, type LocalSparkOptions, stopSpark } from "./local/spark.js";
+export type { SparkProfile } from "./local/spark-jars.js";

@@ -1,0 +1,165 @@
+import { existsSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { ExitCode, UserError } from "../../errors.js";
+import type { Logger } from "../../logger.js";
+import { type Environment, localDirectories, stateHome } from "./directories.js";
+import { lastLines } from "./log-lines.js";
+import {
+  ensurePostgres,
+  findPostgresProcess,
+  type LocalPostgres,
+  type LocalPostgresOptions,
+  postgresAnswers,
+  stopPostgres,
+} from "./postgres.js";
+import {
+  ensureSpark,
+  findSparkProcess,
+  type LocalSpark,
+  type LocalSparkOptions,
+  sparkAnswers,
+  stopSpark,
+} from "./spark.js";
+
+/** The servers that run on this machine when no other is named. */
+export const LOCAL_SERVERS = ["spark", "postgres"] as const;
+
+export type LocalServerName = (typeof LOCAL_SERVERS)[number];
+
+/** What every function here takes. */
+export interface LocalOptions {
+  /** Default: {@link stateHome}. */
+  readonly home?: string;
+  readonly env?: Environment;
+  readonly logger?: Logger;
+  readonly signal?: AbortSignal;
+}
+
+/** How each server is started by {@link localUp}. */
+export interface LocalUpOptions extends LocalOptions {
+  readonly idleMinutes?: number;
+  readonly spark?: Pick<LocalSparkOptions, "port" | "conf" | "profile">;
+  readonly postgres?: Pick<LocalPostgresOptions, "port" | "ephemeral">;
+}
+
+/** The servers that were asked for. */
+export interface LocalUp {
+  readonly spark?: LocalSpark;
+  readonly postgres?: LocalPostgres;
+}
+
+/** How a server is doing. Holds no secret. */
+export interface LocalServerStatus {
+  readonly name: LocalServerName;
+  readonly state: "up" | "starting" | "not answering" | "down";
+  readonly pid?: number;
+  readonly port?: number;
+  /** `sc://127.0.0.1:PORT` or `postgresql://127.0.0.1:PORT/postgres`, without token and password. */
+  readonly endpoint?: string;
+  readonly logFile?: string;
+}
+
+/**
+ * Starts the servers named, side by side; one that is up is used.
+ *
+ * @example
+ * const { spark, postgres } = await localUp(["spark", "postgres"]);
+ * @throws UserError as {@link ensureSpark} and {@link ensurePostgres} do.
+ */
+export async function localUp(
+  names: readonly LocalServerName[] = LOCAL_SERVERS,
+  options: LocalUpOptions = {},
+): Promise<LocalUp> {
+  const { spark, postgres, ...common } = options;
+  // Both are waited for even when one fails, so that no start goes on behind its caller's back.
+  const [sparkUp, postgresUp] = await Promise.allSettled([
+    names.includes("spark") ? ensureSpark({ ...common, ...spark }) : undefined,
+    names.includes("postgres") ? ensurePostgres({ ...common, ...postgres }) : undefined,
+  ]);
+  if (sparkUp.status === "rejected") throw sparkUp.reason;
+  if (postgresUp.status === "rejected") throw postgresUp.reason;
+  return {
+    ...(sparkUp.value === undefined ? {} : { spark: sparkUp.value }),
+    ...(postgresUp.value === undefined ? {} : { postgres: postgresUp.value }),
+  };
+}
+
+/**
+ * Stops the servers named; what they hold on disk stays.
+ *
+ * @returns those that were up, with the pid they had.
+ */
+export async function localDown(
+  names: readonly LocalServerName[] = LOCAL_SERVERS,
+  options: LocalOptions = {},
+): Promise<readonly { readonly name: LocalServerName; readonly pid: number }[]> {
+  const home = homeOf(options);
+  const stopped = await Promise.all(
+    names.map(async (name) => ({ name, pid: await (name === "spark" ? stopSpark(home) : stopPostgres(home)) })),
+  );
+  return stopped.flatMap(({ name, pid }) => (pid === undefined ? [] : [{ name, pid }]));
+}
+
+/** How each server is doing, by asking it. Starts nothing. */
+export async function localStatus(options: LocalOptions = {}): Promise<readonly LocalServerStatus[]> {
+  const home = homeOf(options);
+  return Promise.all([sparkStatus(home), postgresStatus(home)]);
+}
+
+async function sparkStatus(home: string): Promise<LocalServerStatus> {
+  const found = findSparkProcess(home);
+  if (found === undefined) return { name: "spark", state: "down" };
+  const { pid, port, logFile } = found;
+  if (port === null) return { name: "spark", state: "starting", pid, logFile };
+  const state = (await sparkAnswers(home, 5_000)) ? "up" : "not answering";
+  return { name: "spark", state, pid, port, endpoint: `sc://127.0.0.1:${port}`, logFile };
+}
+
+async function postgresStatus(home: string): Promise<LocalServerStatus> {
+  const found = findPostgresProcess(home);
+  if (found === undefined) return { name: "postgres", state: "down" };
+  const { pid, port, logFile } = found;
+  const state = (await postgresAnswers(home, 5_000)) ? "up" : "not answering";
+  return { name: "postgres", state, pid, port, endpoint: `postgresql://127.0.0.1:${port}/postgres`, logFile };
+}
+
+/** A server's log: where it is, and its last lines. */
+export function localLogs(
+  name: LocalServerName,
+  { lines = 100, ...options }: LocalOptions & { readonly lines?: number } = {},
+): { readonly logFile: string; readonly lines: readonly string[] } {
+  const logFile = join(localDirectories(homeOf(options)).logs, `${name}.log`);
+  if (!existsSync(logFile)) {
+    throw new UserError("LOCAL_LOG_MISSING", `There is no log of ${name} yet: ${logFile} does not exist`, {
+      hint: `glue-connect local up ${name} starts it`,
+      exitCode: ExitCode.configuration,
+    });
+  }
+  return { logFile, lines: lastLines(logFile, lines) };
+}
+
+/**
+ * The environment variables that make other programs use the servers that are up. They hold the token and the password: for a
+ * shell of the user's, at the user's request, and nowhere else.
+ *
+ * @throws UserError LOCAL_NOT_UP when none is.
+ */
+export async function localEnvironment(options: LocalOptions = {}): Promise<Readonly<Record<string, string>>> {
+  const home = homeOf(options);
+  const spark = findSparkProcess(home)?.remote;
+  const postgres = findPostgresProcess(home)?.url;
+  if (spark === undefined && postgres === undefined) {
+    throw new UserError("LOCAL_NOT_UP", `No local server of ${home} is up`, {
+      hint: "glue-connect local up starts Spark and PostgreSQL",
+      exitCode: ExitCode.configuration,
+    });
+  }
+  return {
+    ...(spark === undefined ? {} : { SPARK_REMOTE: spark }),
+    ...(postgres === undefined ? {} : { GLUE_CONNECT_POSTGRES_URL: postgres }),
+  };
+}
+
+function homeOf({ home, env }: LocalOptions): string {
+  return resolve(home ?? stateHome(env));
+}
