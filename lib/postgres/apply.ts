@@ -44,6 +44,11 @@ export interface ApplyRequest {
   readonly newState: Omit<TargetState, "targetOid">;
   /** How long to wait for the table's lock, in ms. */
   readonly lockTimeoutMs: number;
+  /**
+   * Asked when the answer to COMMIT is lost: whether the commit had its effect, found out on a new connection (see
+   * {@link wasCommitted}).
+   */
+  readonly outcomeOfLostCommit: () => Promise<boolean>;
 }
 
 export interface ApplyResult {
@@ -66,8 +71,8 @@ export type StepRunner = <T>(name: string, work: () => Promise<T>) => Promise<T>
  * The table is locked against writers (SHARE ROW EXCLUSIVE), readers go on and see the old rows until the commit.
  *
  * @throws UserError `TARGET_CHANGED` (state or table are no longer what the changes were computed against),
- *   `STAGING_INCOMPLETE`, `STAGING_NOT_UNIQUE`, and the server's refusals as `POSTGRES_*`. Whatever is thrown before the commit, nothing
- *   has changed. A commit whose answer is lost rejects with `POSTGRES_COMMIT_UNKNOWN`: see {@link wasCommitted}.
+ *   `STAGING_INCOMPLETE`, `STAGING_NOT_UNIQUE`, and the server's refusals as `POSTGRES_*`. Whatever is thrown, nothing has
+ *   changed, but for what `outcomeOfLostCommit` itself rejects with.
  */
 export async function applyStaged(
   session: PostgresSession,
@@ -103,10 +108,10 @@ export async function applyStaged(
       await session.query(`DROP TABLE ${quoteTable(request.staging)}`);
     });
     doing = `committing to ${label}`;
-    await step("commit", () => commit(session));
+    await step("commit", () => commit(session, request.outcomeOfLostCommit));
     return { inserted, updated, deleted, stagedTwice, targetOid };
   } catch (error) {
-    if (!(error instanceof UserError && error.code === "POSTGRES_COMMIT_UNKNOWN")) await session.rollback();
+    await session.rollback();
     if (errorCode(error) === "42P07" && request.create !== undefined)
       throw targetChanged(request, "it was created meanwhile");
     if (error instanceof Error && error.name === "AbortError") throw error;
@@ -117,11 +122,11 @@ export async function applyStaged(
 /**
  * Moves the state without touching a row: the source has a new snapshot whose rows are the same (a compaction).
  *
- * @throws UserError `TARGET_CHANGED`, `POSTGRES_COMMIT_UNKNOWN`.
+ * @throws UserError `TARGET_CHANGED`, `POSTGRES_*`.
  */
 export async function moveState(
   session: PostgresSession,
-  request: Pick<ApplyRequest, "target" | "expectedOid" | "expectedRunId" | "state" | "newState" | "lockTimeoutMs">,
+  request: Pick<ApplyRequest, "target" | "expectedOid" | "expectedRunId" | "state" | "newState" | "lockTimeoutMs" | "outcomeOfLostCommit">,
   step: StepRunner,
 ): Promise<void> {
   try {
@@ -132,33 +137,27 @@ export async function moveState(
       const targetOid = await checkOid(session, request);
       await request.state.write(session, { ...request.newState, targetOid });
     });
-    await step("commit", () => commit(session));
+    await step("commit", () => commit(session, request.outcomeOfLostCommit));
   } catch (error) {
-    if (!(error instanceof UserError && error.code === "POSTGRES_COMMIT_UNKNOWN")) await session.rollback();
+    await session.rollback();
     throw statementError(error, `storing the state in ${request.state.name}`);
   }
 }
 
 /**
- * After `POSTGRES_COMMIT_UNKNOWN`: whether the commit had its effect. Ask on a new connection that has the run's advisory lock:
- * whoever has it knows that the old connection's server process is gone, so that the answer is final.
+ * After a lost COMMIT: whether it had its effect. Ask on a new connection that has the run's advisory lock: whoever has it
+ * knows that the old connection's server process is gone, so that the answer is final.
  */
 export async function wasCommitted(session: PostgresSession, state: StateTable, runId: string): Promise<boolean> {
   return (await state.read(session))?.runId === runId;
 }
 
-async function commit(session: PostgresSession): Promise<void> {
+async function commit(session: PostgresSession, outcomeOfLostCommit: () => Promise<boolean>): Promise<void> {
   try {
     await session.commit();
   } catch (error) {
-    if (isConnectionLost(error)) {
-      throw new UserError("POSTGRES_COMMIT_UNKNOWN", "The connection was lost during COMMIT", {
-        hint: "Run again: the run finds out by itself whether the commit had its effect",
-        exitCode: ExitCode.retryable,
-        cause: error,
-      });
-    }
-    throw error;
+    if (!isConnectionLost(error)) throw error;
+    if (!(await outcomeOfLostCommit())) throw error;
   }
 }
 

@@ -5,7 +5,7 @@ import type { PostgresSession } from "./session.js";
 /** A column of an existing table. */
 export interface TableColumn {
   readonly name: string;
-  /** Type as SQL text with its modifiers, e.g. `numeric(10,2)`. */
+  /** Type as SQL text with its modifiers, e.g. `numeric(10,2)`; of a domain, what it is based on. */
   readonly type: string;
   /** Type as SQL text without modifiers, e.g. `numeric`: what a value is cast to, since a cast to `varchar(3)` cuts in silence. */
   readonly baseType: string;
@@ -43,8 +43,9 @@ export async function describeTable(session: PostgresSession, table: TableName):
   if (first === undefined) return undefined;
   const columns = await session.query<TableColumn>(
     `SELECT a.attname AS name,
-            pg_catalog.format_type(a.atttypid, a.atttypmod) AS type,
-            pg_catalog.format_type(a.atttypid, NULL) AS "baseType",
+            pg_catalog.format_type(COALESCE(NULLIF(t.typbasetype, 0), a.atttypid),
+                                   CASE t.typtype WHEN 'd' THEN t.typtypmod ELSE a.atttypmod END) AS type,
+            pg_catalog.format_type(COALESCE(NULLIF(t.typbasetype, 0), a.atttypid), NULL) AS "baseType",
             t.typtype::text AS kind,
             a.attnotnull AS "notNull",
             a.atthasdef AS "hasDefault",

@@ -1,0 +1,367 @@
+import { UserError } from "../../lib/errors.js";
+import { arg, defineJob, type JobContext } from "../../lib/glue/index.js";
+import { applyStaged, moveState } from "../../lib/postgres/apply.js";
+import { jdbcOptions } from "../../lib/postgres/connection.js";
+import { quoteTable } from "../../lib/postgres/identifiers.js";
+import { createStaging, dropStaging, findLeftovers, stagingTable } from "../../lib/postgres/staging.js";
+import type { TargetState } from "../../lib/postgres/state.js";
+import * as f from "../../lib/spark/functions/index.js";
+import type { DataFrame } from "../../lib/spark/index.js";
+import { type Changes, changesBetween, countChanges, everything, type FindChanges } from "./changes.js";
+import { appliedColumns, type ColumnMapping, createTableSql, mapColumns } from "./columns.js";
+import { type Configuration, readConfiguration } from "./configuration.js";
+import { type Decision, decide, storedFields } from "./decision.js";
+import { currentSchema, type IcebergSchema } from "./iceberg-metadata.js";
+import { checkKey, type Key, resolveKey } from "./key.js";
+import { readDocumentedSnapshot, writeDocumentedSnapshot } from "./snapshot-file.js";
+import { columnName, openSource, readSnapshot, type Source } from "./source.js";
+import { JOB, Target } from "./target.js";
+
+/** How long the transaction waits for the target's lock before it gives up. */
+const LOCK_TIMEOUT_MS = 60_000;
+/** How long a left-over staging table is waited for, when executors of a dead run still write into it. */
+const LEFTOVER_WAIT_MS = 3_000;
+/** Connections that the executors open at the most while they write. */
+const MAX_WRITERS = 8;
+const ROWS_PER_BATCH = 10_000;
+
+const args = {
+  metadata_table_name: arg.string({
+    description: "DynamoDB table with the configuration items, or file:<path> of a JSON file of the same shape",
+  }),
+  source_system_id: arg.string({ description: "Which configuration item: the source system's id" }),
+  metadata_type: arg.string({ description: "Which configuration item: its type, e.g. incremental or full" }),
+  find_changes: arg.choice(["auto", "compare", "changelog"], {
+    description:
+      "How changes are found: by comparing two snapshots, by Iceberg's changelog, or by the cheaper one that applies",
+    default: "auto",
+  }),
+};
+
+type Context = JobContext<{
+  readonly metadata_table_name: string;
+  readonly source_system_id: string;
+  readonly metadata_type: string;
+  readonly find_changes: FindChanges;
+}>;
+
+/**
+ * Loads an Iceberg table into Aurora PostgreSQL: fully at first, then only what changed between two snapshots.
+ *
+ * Spark finds the changes and its executors write them to a staging table; one transaction in PostgreSQL applies them and
+ * stores which snapshot the target now holds. Whatever dies and when, the target is at the old snapshot or at the new one.
+ */
+export default defineJob({
+  name: JOB,
+  summary: "Load an Iceberg table into Aurora PostgreSQL: full, then only new, changed and deleted rows",
+  args,
+  run,
+});
+
+async function run(context: Context): Promise<void> {
+  const configuration = await context.step("read the configuration", () => loadConfiguration(context));
+  const { target, source } = await context.step("open source and target", () => openBoth(context, configuration));
+  await using _ = target;
+  await new Load(context, configuration, source, target).run();
+}
+
+async function loadConfiguration(context: Context): Promise<Configuration> {
+  const { metadata_table_name, source_system_id, metadata_type } = context.args;
+  const item = await context.metadata.item(metadata_table_name, { source_system_id, metadata_type });
+  return readConfiguration(item, {
+    where: `${metadata_table_name} (source_system_id ${source_system_id}, metadata_type ${metadata_type})`,
+    databaseGiven: context.postgresGiven,
+  });
+}
+
+/** Both ends at once; when both fail, one message says both. */
+async function openBoth(context: Context, configuration: Configuration): Promise<{ target: Target; source: Source }> {
+  const [target, source] = await Promise.allSettled([
+    Target.open(context, configuration),
+    context.spark().then((spark) => openSource(spark, configuration)),
+  ]);
+  if (target.status === "fulfilled" && source.status === "fulfilled") {
+    return { target: target.value, source: source.value };
+  }
+  if (target.status === "fulfilled") await target.value[Symbol.asyncDispose]();
+  const failures = [target, source].flatMap((end) => (end.status === "rejected" ? [end.reason as unknown] : []));
+  const [first, second] = failures;
+  if (first instanceof UserError && second instanceof UserError) {
+    throw new UserError("SOURCE_AND_TARGET_UNUSABLE", "Neither source nor target can be used", {
+      problems: [first, second].map((error) => [error.describe()].join(" ").replaceAll("\n", "\n    ")),
+      exitCode: first.exitCode,
+    });
+  }
+  throw first;
+}
+
+/** One run for one table, once both ends are open. */
+class Load {
+  readonly #context: Context;
+  readonly #configuration: Configuration;
+  readonly #source: Source;
+  readonly #target: Target;
+  readonly #schema: IcebergSchema;
+  readonly #key: Key;
+  readonly #report: ReturnType<Context["report"]["table"]>;
+
+  constructor(context: Context, configuration: Configuration, source: Source, target: Target) {
+    this.#context = context;
+    this.#configuration = configuration;
+    this.#source = source;
+    this.#target = target;
+    this.#schema = currentSchema(source.metadata);
+    this.#key = resolveKey(this.#schema, configuration.primaryKey, target.table);
+    this.#report = context.report.table(source.label);
+    this.#report.target = quoteTable(configuration.target);
+    this.#report.stateBefore = snapshotState(target.state?.snapshotId);
+    this.#report.details.primaryKey = { columns: [...this.#key.names], from: this.#key.from };
+  }
+
+  async run(): Promise<void> {
+    const { metadata } = this.#source;
+    const documented = await readDocumentedSnapshot(this.#context.storage, this.#configuration);
+    const decision = decide(
+      this.#configuration,
+      metadata,
+      this.#key.names,
+      this.#target.table,
+      this.#target.state,
+      documented,
+    );
+    this.#report.way = decision.kind;
+    this.#report.reason = decision.reason;
+    this.#context.log.info(`${this.#source.label}: ${decision.reason}`);
+    const snapshot = metadata.currentSnapshotId;
+    this.#report.stateAfter = snapshotState(snapshot);
+
+    if (decision.kind === "changes" || decision.kind === "everything") {
+      await this.#load(decision);
+    } else if (decision.kind === "move state") {
+      this.#report.changes = true;
+      if (this.#context.mode === "run") await this.#moveState();
+    }
+    if (this.#context.mode === "plan") {
+      this.#report.status = "PLANNED";
+      return;
+    }
+    await this.#putCopyRight(snapshot, documented);
+    this.#report.status = "SUCCEEDED";
+  }
+
+  async #load(decision: Decision & { kind: "changes" | "everything" }): Promise<void> {
+    const columns = this.#mapColumns();
+    if (this.#context.mode === "run") await this.#sweepLeftovers();
+    const changes = await this.#context.step("plan the changes", () => this.#findChanges(decision));
+    this.#report.way = changes.way;
+    this.#report.reason = changes.way === "everything" ? decision.reason : changes.reason;
+    const cached = this.#context.mode === "run" && changes.way !== "everything";
+    const rows = cached ? await changes.rows.persist() : changes.rows;
+    try {
+      const staged = await this.#context.step("find the changes", () => this.#count(rows, changes));
+      if (this.#context.mode === "plan") return;
+      if (staged === 0n && decision.kind === "changes") {
+        await this.#moveState();
+      } else {
+        await this.#write(rows, columns, staged, changes.way === "everything" ? "everything" : "changes");
+      }
+    } finally {
+      if (cached) await rows.unpersist().catch(() => undefined);
+    }
+  }
+
+  /** @throws UserError `COLUMNS_DO_NOT_FIT` with every column that stands against the load. */
+  #mapColumns(): readonly ColumnMapping[] {
+    const { columns, problems, warnings } = mapColumns(this.#schema.fields, this.#key.names, this.#target.table);
+    if (problems.length > 0) {
+      throw new UserError(
+        "COLUMNS_DO_NOT_FIT",
+        `${this.#source.label} can't be loaded into ${quoteTable(this.#configuration.target)}`,
+        {
+          problems,
+          hint: "Nothing was changed. Alter the target table, or drop it: a missing table is created to fit",
+        },
+      );
+    }
+    for (const warning of warnings) this.#context.report.warn("COLUMN", warning);
+    if (this.#target.table === undefined) this.#report.ddl.push(createTableSql(this.#configuration.target, columns));
+    return columns;
+  }
+
+  async #findChanges(decision: Decision & { kind: "changes" | "everything" }): Promise<Changes> {
+    const { fields } = this.#schema;
+    return decision.kind === "changes"
+      ? await changesBetween(
+          this.#source,
+          decision.from,
+          decision.to,
+          fields,
+          this.#key.positions,
+          this.#context.args.find_changes,
+        )
+      : await everything(this.#source, this.#source.metadata.currentSnapshotId, fields, decision.reason);
+  }
+
+  /** Checks the key of the new snapshot, and counts what will be staged. */
+  async #count(rows: DataFrame, changes: Changes): Promise<bigint> {
+    const snapshot = await readSnapshot(this.#source, this.#source.metadata.currentSnapshotId, this.#schema.fields);
+    const total = await checkKey(snapshot, this.#key, this.#source.label);
+    if (this.#key.from === "first column") {
+      this.#context.report.warn(
+        "PRIMARY_KEY_GUESSED",
+        `no primary key is known; the first column, ${this.#key.names.join()}, is unique and not NULL, and was taken`,
+      );
+    }
+    this.#report.read = Number(total);
+    if (changes.way === "everything") {
+      if (this.#context.mode === "plan") {
+        this.#report.changes = true;
+        // How many of them an existing target lacks, only a comparison with it could tell.
+        if (this.#target.table === undefined) this.#report.inserted = Number(total);
+        else this.#report.details.rowsToReconcile = Number(total);
+      }
+      return total;
+    }
+    const counts = await countChanges(rows);
+    this.#report.inserted = Number(counts.inserts);
+    this.#report.updated = Number(counts.updates);
+    this.#report.deleted = Number(counts.deletes);
+    this.#report.changes = true;
+    return counts.total;
+  }
+
+  /** Drops staging tables of dead runs, and stops what Spark still does for them. */
+  async #sweepLeftovers(): Promise<void> {
+    const session = await this.#target.session();
+    const leftovers = await findLeftovers(session, JOB, this.#configuration.target);
+    if (leftovers.length === 0) return;
+    await this.#context.step("clear what a dead run left", async () => {
+      const spark = await this.#context.spark();
+      for (const { table, owner } of leftovers) {
+        if (owner.sparkSessionId !== "") await spark.interruptSession(owner.sparkSessionId).catch(() => undefined);
+        if (!(await dropStaging(session, table, LEFTOVER_WAIT_MS))) {
+          this.#context.report.warn(
+            "LEFTOVER_IN_USE",
+            `executors of run ${owner.runId} still write to ${quoteTable(table)}; it does no harm, and a later run drops it`,
+          );
+        }
+      }
+    });
+  }
+
+  /** Spark's executors write to the staging table, then one transaction brings the rows into the target. */
+  async #write(
+    rows: DataFrame,
+    columns: readonly ColumnMapping[],
+    staged: bigint,
+    kind: "changes" | "everything",
+  ): Promise<void> {
+    const { runId } = this.#context;
+    const { target } = this.#configuration;
+    const staging = stagingTable(target, runId);
+    const owner = {
+      runId,
+      job: JOB,
+      target: quoteTable(target),
+      sparkSessionId: (await this.#context.spark()).sessionId,
+    };
+    await this.#context.step("create the staging table", async () => {
+      const session = await this.#target.session();
+      await this.#target.stateTable.ensure(session);
+      await createStaging(
+        session,
+        staging,
+        columns.map((column) => column.staging),
+        owner,
+      );
+    });
+    try {
+      await this.#context.step("write to the staging table", () =>
+        rows
+          .select(
+            f.col("op"),
+            ...columns.map((column, index) => column.encode(f.col(columnName(index))).as(column.staging.name)),
+          )
+          .write.format("jdbc")
+          .options({
+            ...jdbcOptions(this.#target.connection, `glue-connect ${runId}`),
+            dbtable: quoteTable(staging),
+            batchsize: String(ROWS_PER_BATCH),
+            numPartitions: String(MAX_WRITERS),
+          })
+          .mode("append")
+          .save(),
+      );
+      const result = await applyStaged(
+        await this.#target.session(),
+        {
+          target,
+          staging,
+          columns: appliedColumns(columns),
+          stagedRows: staged,
+          rows: kind,
+          ...(this.#target.table === undefined ? { create: createTableSql(target, columns) } : {}),
+          overridingSystemValue: this.#target.table?.columns.some((column) => column.identityAlways) ?? false,
+          ...this.#applying(),
+        },
+        (name, work) => this.#context.step(name, work),
+      );
+      this.#report.inserted = Number(result.inserted);
+      this.#report.updated = Number(result.updated);
+      this.#report.deleted = Number(result.deleted);
+      if (result.stagedTwice > 0n) {
+        this.#context.report.warn(
+          "STAGED_TWICE",
+          `${result.stagedTwice} rows were staged twice by repeated tasks; one copy was kept`,
+        );
+      }
+    } catch (error) {
+      // Best effort: what stays, the next run clears.
+      const session = await this.#target.sessionForCleanUp();
+      if (session !== undefined) {
+        await dropStaging(session, staging, LEFTOVER_WAIT_MS).catch(() => undefined);
+        await session.close();
+      }
+      throw error;
+    }
+  }
+
+  async #moveState(): Promise<void> {
+    const session = await this.#target.session();
+    await moveState(session, { target: this.#configuration.target, ...this.#applying() }, (name, work) =>
+      this.#context.step(name, work),
+    );
+  }
+
+  #applying() {
+    const newState: Omit<TargetState, "targetOid"> = {
+      snapshotId: this.#source.metadata.currentSnapshotId ?? null,
+      tableUuid: this.#source.metadata.tableUuid,
+      source: `${this.#configuration.warehouse} ${this.#source.label}`,
+      schemaId: this.#source.metadata.currentSchemaId,
+      fields: storedFields(this.#schema),
+      keyColumns: this.#key.names,
+      runId: this.#context.runId,
+      jobName: this.#context.jobName,
+    };
+    return {
+      expectedOid: this.#target.table?.oid,
+      expectedRunId: this.#target.state?.runId,
+      state: this.#target.stateTable,
+      newState,
+      lockTimeoutMs: LOCK_TIMEOUT_MS,
+      outcomeOfLostCommit: () => this.#target.outcomeOfLostCommit(),
+    };
+  }
+
+  /** The documented copy of the state follows the state; it is never what a run goes by. */
+  async #putCopyRight(snapshot: string | undefined, documented: string | undefined): Promise<void> {
+    if (this.#configuration.snapshotUri === undefined || snapshot === undefined || documented === snapshot) return;
+    await this.#context.step("write the snapshot file", () =>
+      writeDocumentedSnapshot(this.#context.storage, this.#configuration, snapshot),
+    );
+  }
+}
+
+const snapshotState = (snapshotId: string | null | undefined) =>
+  snapshotId === undefined || snapshotId === null ? null : { snapshotId };

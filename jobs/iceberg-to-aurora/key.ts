@@ -1,0 +1,124 @@
+import { ExitCode, UserError } from "../../lib/errors.js";
+import type { Table } from "../../lib/postgres/table.js";
+import * as f from "../../lib/spark/functions/index.js";
+import type { DataFrame } from "../../lib/spark/index.js";
+import type { IcebergSchema } from "./iceberg-metadata.js";
+import { columnName } from "./source.js";
+
+/** The columns that identify a row, and how we know. */
+export interface Key {
+  /** Positions in the schema's fields, in key order. */
+  readonly positions: readonly number[];
+  /** Names of the fields. */
+  readonly names: readonly string[];
+  readonly from: "configuration" | "Iceberg identifier fields" | "target's primary key" | "first column";
+}
+
+/**
+ * Decides on the key: the configuration's, else Iceberg's identifier fields, else the target's primary key, else the first
+ * column, which the caller must then find to be unique and not NULL.
+ *
+ * @throws UserError `PRIMARY_KEY_UNKNOWN` when the configuration names columns that the source doesn't have.
+ */
+export function resolveKey(schema: IcebergSchema, configured: readonly string[], target: Table | undefined): Key {
+  const key = (positions: readonly number[], from: Key["from"]): Key => ({
+    positions,
+    names: positions.map((position) => schema.fields[position]?.name ?? ""),
+    from,
+  });
+  if (configured.length > 0) {
+    const positions = configured.map((name) => positionOf(schema, name));
+    const unknown = configured.filter((_name, index) => positions[index] === undefined);
+    if (unknown.length > 0) {
+      throw new UserError(
+        "PRIMARY_KEY_UNKNOWN",
+        `The source has no column ${unknown.map((name) => JSON.stringify(name)).join(", ")}`,
+        {
+          hint: `Set target.db_load.primary_key to columns of the table: ${schema.fields.map((field) => field.name).join(", ")}`,
+          exitCode: ExitCode.configuration,
+        },
+      );
+    }
+    return key(
+      positions.filter((position) => position !== undefined),
+      "configuration",
+    );
+  }
+  const identifiers = schema.identifierFieldIds.map((id) => schema.fields.findIndex((field) => field.id === id));
+  if (identifiers.length > 0 && identifiers.every((position) => position >= 0)) {
+    return key(
+      identifiers.toSorted((a, b) => a - b),
+      "Iceberg identifier fields",
+    );
+  }
+  const primary = (target?.primaryKey ?? []).map((name) => positionOf(schema, name));
+  if (primary.length > 0 && primary.every((position) => position !== undefined)) {
+    return key(primary, "target's primary key");
+  }
+  return key([0], "first column");
+}
+
+function positionOf(schema: IcebergSchema, name: string): number | undefined {
+  const exact = schema.fields.findIndex((field) => field.name === name);
+  if (exact >= 0) return exact;
+  const alike = schema.fields.flatMap((field, index) =>
+    field.name.toLowerCase() === name.toLowerCase() ? [index] : [],
+  );
+  return alike.length === 1 ? alike[0] : undefined;
+}
+
+/**
+ * Counts the rows of a snapshot, and holds its key to be unique and without NULL; both are needed for every comparison by
+ * key to be right.
+ *
+ * @param rows a snapshot as `f0`, `f1`, ...
+ * @returns the number of rows.
+ * @throws UserError `PRIMARY_KEY_VIOLATED` (says how many rows have no key or share one, with examples), or `PRIMARY_KEY_UNKNOWN` when the
+ *   key was only guessed.
+ */
+export async function checkKey(rows: DataFrame, key: Key, label: string): Promise<bigint> {
+  const columns = key.positions.map((position) => f.col(columnName(position)));
+  const isNull = columns.map((column) => column.isNull()).reduce((any, one) => any.or(one));
+  const perKey = rows.groupBy(...columns).agg(f.count(f.lit(1)).as("n"));
+  const sumOf = (column: ReturnType<typeof f.col>, name: string) => f.coalesce(f.sum(column), f.lit(0n)).as(name);
+  const [found] = await perKey
+    .agg(
+      sumOf(f.col("n"), "total"),
+      sumOf(f.when(isNull, f.col("n")), "nulls"),
+      sumOf(f.when(f.not(isNull).and(f.col("n").gt(1)), f.col("n")), "shared"),
+    )
+    .collect();
+  const total = found?.getBigInt(0) ?? 0n;
+  const nulls = found?.getBigInt(1) ?? 0n;
+  const shared = found?.getBigInt(2) ?? 0n;
+  if (nulls === 0n && shared === 0n) return total;
+
+  const names = key.names.join(", ");
+  const problems: string[] = [];
+  if (nulls > 0n) problems.push(`${nulls} of ${total} rows have NULL in ${names}`);
+  if (shared > 0n) {
+    const examples = await perKey
+      .where(f.col("n").gt(1).and(f.not(isNull)))
+      .limit(3)
+      .collect();
+    const shown = examples.map((row) => key.names.map((name, index) => `${name}=${String(row.get(index))}`).join(", "));
+    problems.push(`${shared} of ${total} rows share their ${names} with another, e.g. ${shown.join("; ")}`);
+  }
+  if (key.from === "first column") {
+    throw new UserError("PRIMARY_KEY_UNKNOWN", `No primary key is known for ${label}, and its first column is none`, {
+      problems,
+      hint:
+        "Set target.db_load.primary_key in the configuration item (several columns: separated by commas), or identifier fields on the " +
+        "Iceberg table (ALTER TABLE ... SET IDENTIFIER FIELDS), or a primary key on the target table",
+      exitCode: ExitCode.configuration,
+    });
+  }
+  throw new UserError(
+    "PRIMARY_KEY_VIOLATED",
+    `The key of ${label} (${names}, from the ${key.from}) doesn't identify its rows`,
+    {
+      problems,
+      hint: "Nothing was changed. Mend the rows in the source, or set target.db_load.primary_key to columns that identify them",
+    },
+  );
+}

@@ -1,0 +1,183 @@
+import { createHash } from "node:crypto";
+import { gunzipSync } from "node:zlib";
+import { ExitCode, UserError } from "../../lib/errors.js";
+import { col, lit } from "../../lib/spark/functions/index.js";
+import { type Column, type DataFrame, SparkConnectError, type SparkSession } from "../../lib/spark/index.js";
+import type { Configuration } from "./configuration.js";
+import {
+  formatType,
+  type IcebergField,
+  type IcebergMetadata,
+  type IcebergType,
+  parseMetadata,
+  schemaOfSnapshot,
+} from "./iceberg-metadata.js";
+
+/** An Iceberg table as one version of its metadata shows it. */
+export interface Source {
+  readonly spark: SparkSession;
+  /** Spark's name of the Iceberg catalog. */
+  readonly catalog: string;
+  /** Name inside the catalog, quoted for Spark: `` `sales`.`orders` ``. */
+  readonly identifier: string;
+  /** For people: `sales.orders`. */
+  readonly label: string;
+  readonly metadata: IcebergMetadata;
+}
+
+/** A name as Spark SQL text. */
+export function quoteName(name: string): string {
+  return `\`${name.replaceAll("`", "``")}\``;
+}
+
+/**
+ * Registers the configured warehouse as a catalog of this session, and reads the table's metadata.
+ *
+ * The session's settings that results depend on are fixed here, because a server may run with any: UTC (casts and JSON use
+ * the session's zone), exact column names, casts that don't throw.
+ *
+ * @throws UserError `SOURCE_TABLE_NOT_FOUND`, `SOURCE_UNREADABLE`.
+ */
+export async function openSource(spark: SparkSession, configuration: Configuration): Promise<Source> {
+  const catalog = `glue_connect_${createHash("sha256")
+    .update(`${configuration.catalogType} ${configuration.warehouse}`)
+    .digest("hex")
+    .slice(0, 8)}`;
+  const settings: Record<string, string> = {
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.caseSensitive": "true",
+    "spark.sql.ansi.enabled": "false",
+    [`spark.sql.catalog.${catalog}`]: "org.apache.iceberg.spark.SparkCatalog",
+    [`spark.sql.catalog.${catalog}.warehouse`]: configuration.warehouse,
+    // A cached table could be older than the metadata that we go by.
+    [`spark.sql.catalog.${catalog}.cache-enabled`]: "false",
+    ...(configuration.catalogType === "glue"
+      ? {
+          [`spark.sql.catalog.${catalog}.catalog-impl`]: "org.apache.iceberg.aws.glue.GlueCatalog",
+          [`spark.sql.catalog.${catalog}.io-impl`]: "org.apache.iceberg.aws.s3.S3FileIO",
+        }
+      : { [`spark.sql.catalog.${catalog}.type`]: "hadoop" }),
+  };
+  for (const [key, value] of Object.entries(settings)) await spark.conf.set(key, value);
+  const identifier = `${quoteName(configuration.database)}.${quoteName(configuration.table)}`;
+  const label = `${configuration.database}.${configuration.table}`;
+  try {
+    // Entries come oldest first, the present file last.
+    const log = await spark.sql(`SELECT file FROM ${quoteName(catalog)}.${identifier}.metadata_log_entries`);
+    const file = (await log.collect()).at(-1)?.getString(0);
+    if (file === undefined || file === null) throw new Error("the table's metadata log is empty");
+    const content = await spark.read.format("binaryFile").load(file).select("content").collect();
+    const bytes = content[0]?.get("content");
+    if (!(bytes instanceof Uint8Array)) throw new Error(`its metadata file ${file} is gone`);
+    const text = isGzip(bytes) ? gunzipSync(bytes) : bytes;
+    return { spark, catalog, identifier, label, metadata: parseMetadata(Buffer.from(text).toString("utf8")) };
+  } catch (error) {
+    throw sourceError(error, label, configuration);
+  }
+}
+
+function isGzip(bytes: Uint8Array): boolean {
+  return bytes[0] === 0x1f && bytes[1] === 0x8b;
+}
+
+function sourceError(error: unknown, label: string, configuration: Configuration): unknown {
+  const where = `warehouse ${configuration.warehouse} (${configuration.catalogType} catalog)`;
+  if (!(error instanceof SparkConnectError)) {
+    if (error instanceof UserError || (error instanceof Error && error.name === "AbortError")) return error;
+    return new UserError(
+      "SOURCE_UNREADABLE",
+      `Iceberg table ${label} in ${where} can't be read: ${(error as Error).message}`,
+      {
+        cause: error,
+      },
+    );
+  }
+  const missing = ["TABLE_OR_VIEW_NOT_FOUND", "SCHEMA_NOT_FOUND", "NO_SUCH_TABLE"];
+  if (missing.some((condition) => error.condition?.startsWith(condition)) || /cannot be found/i.test(error.message)) {
+    return new UserError("SOURCE_TABLE_NOT_FOUND", `There is no Iceberg table ${label} in ${where}`, {
+      hint: "Check iceberg_catalog_warehouse, database_name and table_name in the configuration item",
+      exitCode: ExitCode.configuration,
+      cause: error,
+    });
+  }
+  return error;
+}
+
+/** Names of a snapshot's columns in {@link readSnapshot}: ours, so that no odd name of a user's reaches an expression. */
+export function columnName(index: number): string {
+  return `f${index}`;
+}
+
+/**
+ * The rows of one snapshot as columns `f0`, `f1`, ... in the order of `fields`, mapped by field id: a column that was renamed
+ * since is found under its old name, one that was added since is NULL (or its default), one that was widened is cast.
+ *
+ * @param snapshotId `undefined`: the table has no snapshot, and so no rows.
+ * @throws UserError `SOURCE_SCHEMA_PENDING` when a nested column changed after the snapshot was written.
+ */
+export async function readSnapshot(
+  source: Source,
+  snapshotId: string | undefined,
+  fields: readonly IcebergField[],
+): Promise<DataFrame> {
+  const table = `${quoteName(source.catalog)}.${source.identifier}`;
+  if (snapshotId === undefined) {
+    const empty = await source.spark.sql(`SELECT * FROM ${table} WHERE false`);
+    return empty.select(...fields.map((field, index) => col(quoteName(field.name)).as(columnName(index))));
+  }
+  const written = schemaOfSnapshot(source.metadata, snapshotId);
+  const byId = new Map(written.fields.map((field) => [field.id, field]));
+  const rows = await source.spark.sql(`SELECT * FROM ${table} VERSION AS OF ${snapshotId}`);
+  return rows.select(
+    ...fields.map((field, index) => fieldColumn(field, byId.get(field.id), source.label).as(columnName(index))),
+  );
+}
+
+function fieldColumn(wanted: IcebergField, written: IcebergField | undefined, label: string): Column {
+  if (written === undefined) {
+    const type = sparkType(wanted.type);
+    const binary = wanted.type.kind === "primitive" && ["binary", "fixed"].includes(wanted.type.name);
+    if (wanted.initialDefault === undefined) return lit(null).cast(type);
+    if (wanted.type.kind === "primitive" && !binary) return lit(String(wanted.initialDefault)).cast(type);
+    throw schemaPending(wanted, label);
+  }
+  const column = col(quoteName(written.name));
+  if (formatType(written.type) === formatType(wanted.type)) return column;
+  if (written.type.kind !== "primitive" || wanted.type.kind !== "primitive") throw schemaPending(wanted, label);
+  return column.cast(sparkType(wanted.type));
+}
+
+function schemaPending(field: IcebergField, label: string): UserError {
+  return new UserError(
+    "SOURCE_SCHEMA_PENDING",
+    `Column ${JSON.stringify(field.name)} of ${label} was changed after the last snapshot in a way that the snapshot can't be read with`,
+    { hint: "Write to the table once, so that a snapshot with the new schema exists, then run again" },
+  );
+}
+
+/** An Iceberg type as Spark's DDL. */
+function sparkType(type: IcebergType): string {
+  switch (type.kind) {
+    case "list":
+      return `array<${sparkType(type.element.type)}>`;
+    case "map":
+      return `map<${sparkType(type.key.type)},${sparkType(type.value.type)}>`;
+    case "struct":
+      return `struct<${type.fields.map((field) => `${quoteName(field.name)}:${sparkType(field.type)}`).join(",")}>`;
+    case "primitive":
+      switch (type.name) {
+        case "long":
+          return "bigint";
+        case "timestamptz":
+          return "timestamp";
+        case "timestamp":
+          return "timestamp_ntz";
+        case "fixed":
+          return "binary";
+        case "uuid":
+          return "string";
+        default:
+          return formatType(type);
+      }
+  }
+}

@@ -1,0 +1,261 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { build } from "esbuild";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { IcebergScenario, type Overrides } from "../support/iceberg-scenario.js";
+import type { LoadChildInput } from "../support/load-child.js";
+import { PostgresProxy } from "../support/postgres-proxy.js";
+
+const KEY: { item: Overrides } = { item: { "db_load.primary_key": "id" } };
+const COLUMNS = ["id", "name", "version"];
+
+let scenario: IcebergScenario;
+// Inside the project, so that the bundle finds the packages it leaves out.
+const bundle = join(
+  import.meta.dirname,
+  "..",
+  "..",
+  "node_modules",
+  ".cache",
+  "glue-connect",
+  `load-child-${process.pid}.mjs`,
+);
+
+beforeAll(async () => {
+  mkdirSync(join(bundle, ".."), { recursive: true });
+  await build({
+    entryPoints: [join(import.meta.dirname, "..", "support", "load-child.ts")],
+    outfile: bundle,
+    bundle: true,
+    platform: "node",
+    format: "esm",
+    packages: "external",
+  });
+  scenario = await IcebergScenario.create();
+});
+afterAll(async () => {
+  await scenario[Symbol.asyncDispose]();
+  rmSync(bundle, { force: true });
+});
+
+async function startChild(table: string, killAt?: string, item: Overrides = KEY.item): Promise<ChildProcess> {
+  const input: LoadChildInput = {
+    argv: scenario.argv(await scenario.writeItem(table, item)),
+    sparkRemote: scenario.servers.sparkRemote,
+    postgresUrl: scenario.servers.postgresUrl,
+    ...(killAt === undefined ? {} : { killAt }),
+  };
+  return spawn(process.execPath, [bundle, JSON.stringify(input)], { stdio: ["ignore", "pipe", "pipe"] });
+}
+
+async function runChild(table: string, killAt?: string) {
+  const child = await startChild(table, killAt);
+  let output = "";
+  let errors = "";
+  child.stdout?.on("data", (data) => {
+    output += data;
+  });
+  child.stderr?.on("data", (data) => {
+    errors += data;
+  });
+  const [code, signal] = (await once(child, "close")) as [number | null, string | null];
+  return { code, signal, places: output.trim().split("\n"), errors };
+}
+
+const targetExists = async (table: string) =>
+  (await scenario.rows("SELECT 1 FROM pg_tables WHERE schemaname = $1 AND tablename = $2", [scenario.name, table]))
+    .length > 0;
+
+const targetRows = async (table: string) =>
+  (await targetExists(table)) ? await scenario.targetRows(table, COLUMNS) : [];
+
+async function makeTable(table: string): Promise<void> {
+  await scenario.iceberg(
+    table,
+    "CREATE TABLE $t (id BIGINT, name STRING, version INT) USING iceberg",
+    "INSERT INTO $t SELECT id, concat('n', id), 0 FROM range(40)",
+  );
+}
+
+/** Inserts, updates and deletes in one snapshot. */
+async function change(table: string, version: number): Promise<void> {
+  const first = 1000 + version * 10;
+  await scenario.iceberg(
+    table,
+    `MERGE INTO $t AS t USING (SELECT id FROM range(${version}, ${version + 6}) UNION ALL SELECT id FROM range(${first}, ${first + 5})) AS s ON t.id = s.id
+      WHEN MATCHED AND s.id = ${version} THEN DELETE
+      WHEN MATCHED THEN UPDATE SET t.version = ${version}
+      WHEN NOT MATCHED THEN INSERT (id, name, version) VALUES (s.id, 'new', ${version})`,
+  );
+}
+
+describe("SIGKILL", () => {
+  test.each(["full", "incremental"])(
+    "between any two steps of a run that loads %s: the next run makes the target equal",
+    async (kind) => {
+      const probe = `${kind}_probe`;
+      await makeTable(probe);
+      if (kind === "incremental") {
+        await scenario.loaded(probe, KEY);
+        await change(probe, 1);
+      }
+      const whole = await runChild(probe);
+      expect(whole.errors).toBe("");
+      const starts = whole.places.filter((place) => place.endsWith(" start"));
+      expect(starts).toEqual(
+        expect.arrayContaining([
+          "write to the staging table start",
+          "delete start",
+          "update start",
+          "insert start",
+          "store the state start",
+          "commit start",
+          "write the snapshot file start",
+        ]),
+      );
+      const places = [...starts, whole.places.at(-1) ?? ""];
+
+      for (const [index, place] of places.entries()) {
+        const table = `${kind}_${index}`;
+        await makeTable(table);
+        if (kind === "incremental") {
+          await scenario.loaded(table, KEY);
+          await change(table, 1);
+        }
+        const before = await targetRows(table);
+        const source = await scenario.sourceRows(table, COLUMNS);
+        const killed = await runChild(table, place);
+        expect({ place, signal: killed.signal, last: killed.places.at(-1) }).toEqual({
+          place,
+          signal: "SIGKILL",
+          last: place,
+        });
+        // Whatever died: the old rows or the new ones, never a mixture.
+        const after = await targetRows(table);
+        const committed = index > places.indexOf("commit start");
+        expect({ place, rows: after }).toEqual({ place, rows: committed ? source : before });
+        await scenario.loaded(table, KEY);
+        expect({ place, rows: await targetRows(table) }).toEqual({ place, rows: source });
+        expect({ place, file: scenario.snapshotFile(table) }).toEqual({
+          place,
+          file: await scenario.currentSnapshot(table),
+        });
+        expect({ place, staging: await scenario.stagingTables() }).toEqual({ place, staging: [] });
+      }
+    },
+    400_000,
+  );
+
+  test("while the executors write: the next run, at once, makes the target equal", async () => {
+    const table = "busy";
+    await scenario.iceberg(
+      table,
+      "CREATE TABLE $t (id BIGINT, name STRING, version INT) USING iceberg",
+      "INSERT INTO $t SELECT id, repeat(md5(CAST(id AS STRING)), 8), 0 FROM range(600000)",
+    );
+    const child = await startChild(table);
+    const writing =
+      "SELECT 1 FROM pg_stat_activity WHERE application_name LIKE 'glue-connect jr%' AND query LIKE 'INSERT INTO \"' || $1 || '\".\"glue_connect_stage_%'";
+    while ((await scenario.rows(writing, [scenario.name])).length === 0) expect(child.exitCode).toBeNull();
+    child.kill("SIGKILL");
+    await once(child, "close");
+    const [left] = await scenario.stagingTables();
+    expect(left).toMatch(/^glue_connect_stage_/);
+    await change(table, 1);
+    await scenario.loaded(table, KEY);
+    const sum = (rows: { n: unknown; v: unknown }[]) => rows.map((row) => `${row.n} ${row.v}`);
+    const target = await scenario.rows<{ n: string; v: string }>(
+      `SELECT count(*) AS n, sum(hashtext(name)::bigint * 0 + id * 7 + version) AS v FROM ${scenario.target(table)}`,
+    );
+    const source = await (
+      await scenario.spark.sql(
+        `SELECT count(*) AS n, CAST(sum(id * 7 + version) AS STRING) AS v FROM ${scenario.table(table)}`,
+      )
+    ).first();
+    expect(sum(target)).toEqual([`${source?.getBigInt("n")} ${source?.getString("v")}`]);
+    expect(await scenario.stagingTables()).toEqual([]);
+  });
+});
+
+describe("the staging table", () => {
+  const stagedBefore = async (table: string, sql: (staging: string) => string) =>
+    await scenario.load(table, {
+      ...KEY,
+      onStep: async ({ name, phase }) => {
+        if (name !== "write to the staging table" || phase !== "end") return;
+        const [staging] = await scenario.stagingTables();
+        await scenario.database.query(sql(`${scenario.name}.${staging}`));
+      },
+    });
+
+  async function changedTable(table: string): Promise<string[]> {
+    await makeTable(table);
+    await scenario.loaded(table, KEY);
+    await change(table, 1);
+    return await targetRows(table);
+  }
+
+  test("with a partition written twice, as a repeated task does: one copy is taken, and said so", async () => {
+    await changedTable("staged_twice");
+    const result = await stagedBefore(
+      "staged_twice",
+      (staging) => `INSERT INTO ${staging} SELECT * FROM ${staging} WHERE c1 % 2 = 0`,
+    );
+    expect(result.exitCode).toBe(0);
+    expect(result.report.toJSON().warnings).toMatchObject([{ code: "STAGED_TWICE" }]);
+    expect(await targetRows("staged_twice")).toEqual(await scenario.sourceRows("staged_twice", COLUMNS));
+  });
+
+  test.each([
+    ["emptied, as a crash of PostgreSQL does", (staging: string) => `TRUNCATE ${staging}`, "STAGING_INCOMPLETE"],
+    [
+      "with one row gone and another one twice",
+      (staging: string) =>
+        `WITH gone AS (DELETE FROM ${staging} WHERE c1 = 2) INSERT INTO ${staging} SELECT op, c1, 'other', c3 FROM ${staging} WHERE c1 = 3`,
+      "STAGING_NOT_UNIQUE",
+    ],
+    ["gone", (staging: string) => `DROP TABLE ${staging}`, "POSTGRES_STATEMENT_FAILED"],
+  ])("%s: refused, nothing changed, and the next run is right", async (name, sql, code) => {
+    const table = `staging ${name}`.replaceAll(/[ ,]+/g, "_").slice(0, 40);
+    const before = await changedTable(table);
+    const result = await stagedBefore(table, sql);
+    expect(result.report.toJSON().error?.code).toBe(code);
+    expect(await targetRows(table)).toEqual(before);
+    await scenario.loaded(table, KEY);
+    expect(await targetRows(table)).toEqual(await scenario.sourceRows(table, COLUMNS));
+  });
+});
+
+describe("a COMMIT whose answer is lost", () => {
+  async function loadAcross(table: string, lose: "before the server" | "after the server") {
+    await makeTable(table);
+    await scenario.loaded(table, KEY);
+    await change(table, 1);
+    await using proxy = await PostgresProxy.start(scenario.servers.postgresUrl);
+    return await scenario.load(table, {
+      ...KEY,
+      postgresUrl: proxy.url(scenario.servers.postgresUrl),
+      onStep: ({ name, phase }) => {
+        if (name === "commit" && phase === "start") proxy.lose = lose;
+      },
+    });
+  }
+
+  test("but that had its effect: the run finds its own id, and succeeds with its counts", async () => {
+    const result = await loadAcross("answer_lost", "after the server");
+    expect(result.report.toJSON().error).toBeUndefined();
+    expect(result.report.table(`${scenario.name}.answer_lost`)).toMatchObject({ inserted: 5, updated: 5, deleted: 1 });
+    expect(await targetRows("answer_lost")).toEqual(await scenario.sourceRows("answer_lost", COLUMNS));
+    expect(await scenario.loaded("answer_lost", KEY)).toMatchObject({ reason: "no new snapshot since the last run" });
+  });
+
+  test("and that never arrived: the run fails as worth repeating, and the next one is right", async () => {
+    const result = await loadAcross("commit_lost", "before the server");
+    expect(result.exitCode).toBe(75);
+    expect(result.report.toJSON().error?.code).toBe("POSTGRES_CONNECTION_LOST");
+    expect(await scenario.loaded("commit_lost", KEY)).toMatchObject({ inserted: 5, updated: 5, deleted: 1 });
+    expect(await targetRows("commit_lost")).toEqual(await scenario.sourceRows("commit_lost", COLUMNS));
+  });
+});
