@@ -1,0 +1,217 @@
+import { type DescMessage, type DescMethod, fromBinary, type MessageShape, toBinary } from "@bufbuild/protobuf";
+import {
+  type CallOptions,
+  Client,
+  type ClientOptions,
+  type ClientReadableStream,
+  credentials,
+  Metadata,
+  status,
+} from "@grpc/grpc-js";
+import { canceled, SparkConnectError } from "../errors.js";
+import type { ConnectionTarget } from "./connection-string.js";
+
+/** Headers for a call, asked for before each one, so that a token can be renewed while a job runs. */
+export type HeaderProvider = () => Promise<Readonly<Record<string, string>>> | Readonly<Record<string, string>>;
+
+export interface TransportOptions {
+  readonly target: ConnectionTarget;
+  readonly headers?: HeaderProvider | undefined;
+  /** How long the first connection may take. Default: 15,000. */
+  readonly connectTimeoutMs?: number | undefined;
+  /** Root certificates in PEM form, instead of the system's. */
+  readonly rootCertificates?: Buffer | undefined;
+}
+
+/** Server messages of one streaming call. `cancel` may be called at any time and any number of times. */
+export interface ResponseStream<T> {
+  next(): Promise<IteratorResult<T, undefined>>;
+  cancel(): void;
+}
+
+type Unary = DescMethod & { readonly methodKind: "unary" };
+type ServerStreaming = DescMethod & { readonly methodKind: "server_streaming" };
+type ClientStreaming = DescMethod & { readonly methodKind: "client_streaming" };
+
+// The server's own limit; grpc-js refuses answers above 4 MiB by default.
+const MAX_MESSAGE_BYTES = 128 * 1024 * 1024;
+// The server accepts plans 1,024 levels deep and sends them back; the library's default is 100.
+const RECURSION_LIMIT = 1024;
+
+/** One gRPC channel: encoding, headers, limits and the connect deadline. Knows nothing of sessions or retries. */
+export class Transport {
+  readonly #client: Client;
+  readonly #options: TransportOptions;
+  #connected: Promise<void> | undefined;
+
+  constructor(options: TransportOptions) {
+    this.#options = options;
+    const { target } = options;
+    const channelOptions: ClientOptions = {
+      "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
+      "grpc.max_send_message_length": MAX_MESSAGE_BYTES,
+      // Load balancers drop silent connections, and a query may be silent for long.
+      "grpc.keepalive_time_ms": 60_000,
+      "grpc.keepalive_timeout_ms": 20_000,
+      "grpc.primary_user_agent": target.userAgent ?? clientType(),
+      // Retries are ours: only we know which call is safe to repeat.
+      "grpc.enable_retries": 0,
+    };
+    this.#client = new Client(
+      this.address,
+      target.useTls ? credentials.createSsl(options.rootCertificates ?? null) : credentials.createInsecure(),
+      channelOptions,
+    );
+  }
+
+  /** `host:port`, for messages. */
+  get address(): string {
+    return `${this.#options.target.host}:${this.#options.target.port}`;
+  }
+
+  /**
+   * Waits for the first connection.
+   *
+   * @throws SparkConnectError `ENDPOINT_UNREACHABLE`
+   */
+  connect(): Promise<void> {
+    this.#connected ??= new Promise((resolve, reject) => {
+      const timeout = this.#options.connectTimeoutMs ?? 15_000;
+      this.#client.waitForReady(Date.now() + timeout, (error) => {
+        if (error === undefined || error === null) return resolve();
+        this.#connected = undefined;
+        reject(
+          new SparkConnectError(
+            "ENDPOINT_UNREACHABLE",
+            `No Spark Connect server answers at ${this.address} (waited ${timeout / 1000} s)`,
+            { grpcStatus: "UNAVAILABLE", retryable: false, cause: error },
+          ),
+        );
+      });
+    });
+    return this.#connected;
+  }
+
+  async unary<M extends Unary>(
+    method: M,
+    request: MessageShape<M["input"]>,
+    options: { readonly deadlineMs?: number | undefined; readonly signal?: AbortSignal | undefined } = {},
+  ): Promise<MessageShape<M["output"]>> {
+    const { signal } = options;
+    if (signal?.aborted) throw canceled(signal.reason);
+    await this.connect();
+    const metadata = await this.#metadata();
+    const callOptions: CallOptions =
+      options.deadlineMs === undefined ? {} : { deadline: Date.now() + options.deadlineMs };
+    return new Promise((resolve, reject) => {
+      const call = this.#client.makeUnaryRequest(
+        path(method),
+        (message: MessageShape<M["input"]>) => encode(method.input, message),
+        (bytes) => decode(method.output, bytes) as MessageShape<M["output"]>,
+        request,
+        metadata,
+        callOptions,
+        (error, response) => {
+          signal?.removeEventListener("abort", abort);
+          if (signal?.aborted === true && error?.code === status.CANCELLED) reject(canceled(signal.reason, error));
+          else if (error !== null) reject(error);
+          else if (response === undefined) reject(new SparkConnectError("PROTOCOL_ERROR", "An empty answer"));
+          else resolve(response);
+        },
+      );
+      const abort = () => call.cancel();
+      signal?.addEventListener("abort", abort, { once: true });
+    });
+  }
+
+  async serverStream<M extends ServerStreaming>(
+    method: M,
+    request: MessageShape<M["input"]>,
+  ): Promise<ResponseStream<MessageShape<M["output"]>>> {
+    await this.connect();
+    const metadata = await this.#metadata();
+    const call = this.#client.makeServerStreamRequest(
+      path(method),
+      (message: MessageShape<M["input"]>) => encode(method.input, message),
+      (bytes) => decode(method.output, bytes) as MessageShape<M["output"]>,
+      request,
+      metadata,
+    );
+    return new GrpcResponseStream(call);
+  }
+
+  async clientStream<M extends ClientStreaming>(
+    method: M,
+    requests: Iterable<MessageShape<M["input"]>>,
+  ): Promise<MessageShape<M["output"]>> {
+    await this.connect();
+    const metadata = await this.#metadata();
+    return new Promise((resolve, reject) => {
+      const call = this.#client.makeClientStreamRequest(
+        path(method),
+        (message: MessageShape<M["input"]>) => encode(method.input, message),
+        (bytes) => decode(method.output, bytes) as MessageShape<M["output"]>,
+        metadata,
+        (error, response) => {
+          if (error !== null) reject(error);
+          else if (response === undefined) reject(new SparkConnectError("PROTOCOL_ERROR", "An empty answer"));
+          else resolve(response);
+        },
+      );
+      for (const request of requests) call.write(request);
+      call.end();
+    });
+  }
+
+  close(): void {
+    this.#client.close();
+  }
+
+  async #metadata(): Promise<Metadata> {
+    const { target, headers } = this.#options;
+    const metadata = new Metadata();
+    for (const [name, value] of Object.entries(target.headers)) metadata.set(name, value);
+    // grpc-js refuses call credentials on a plaintext channel, and a header does the same on both kinds.
+    if (target.token !== undefined) metadata.set("authorization", `Bearer ${target.token}`);
+    for (const [name, value] of Object.entries((await headers?.()) ?? {})) metadata.set(name, value);
+    return metadata;
+  }
+}
+
+class GrpcResponseStream<T> implements ResponseStream<T> {
+  readonly #call: ClientReadableStream<T>;
+  readonly #iterator: AsyncIterator<T, undefined>;
+
+  constructor(call: ClientReadableStream<T>) {
+    this.#call = call;
+    // A cancelled call still reports an error, when nobody reads it any more.
+    call.on("error", () => {});
+    this.#iterator = call[Symbol.asyncIterator]() as AsyncIterator<T, undefined>;
+  }
+
+  next(): Promise<IteratorResult<T, undefined>> {
+    return this.#iterator.next();
+  }
+
+  cancel(): void {
+    this.#call.cancel();
+  }
+}
+
+/** What requests and the user agent call this client. */
+export function clientType(): string {
+  return `_SPARK_CONNECT_TYPESCRIPT node/${process.versions.node} os/${process.platform}`;
+}
+
+function path(method: DescMethod): string {
+  return `/${method.parent.typeName}/${method.name}`;
+}
+
+function encode<D extends DescMessage>(schema: D, message: MessageShape<D>): Buffer {
+  const bytes = toBinary(schema, message);
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+function decode<D extends DescMessage>(schema: D, bytes: Buffer): MessageShape<D> {
+  return fromBinary(schema, bytes, { recursionLimit: RECURSION_LIMIT });
+}

@@ -1,0 +1,18 @@
+/**
+ * The functions of Spark's `org.apache.spark.sql.functions`, with the same names.
+ *
+ * Where Scala takes a Column, a string is the name of a column; `lit("text")` is text. Where Scala takes a String or a
+ * number (a format, a separator, a scale), so does this.
+ *
+ * @module
+ */
+
+export { and, callFunction, col, expr, lit, or } from "../column.js";
+export * from "./aggregate.js";
+export * from "./collection.js";
+export * from "./conditional.js";
+export * from "./datetime.js";
+export * from "./lambda.js";
+export * from "./math.js";
+export * from "./order.js";
+export * from "./string.js";
