@@ -61,8 +61,10 @@ export function decodeRows(data: Uint8Array, schema: StructType): Row[] {
 
 /** The Arrow table of one IPC stream; 64-bit integers and timestamps as bigint, decimals as scaled bigint. */
 export function readTable(data: Uint8Array): Table {
+  // Typed arrays need aligned memory; a field of a protobuf message lies anywhere. A copy (Buffer's slice would be a view).
+  const aligned = data.byteOffset % 8 === 0 ? data : new Uint8Array(data);
   try {
-    return tableFromIPC(data, { useBigInt: true, useBigIntTimestamp: true, useDecimalInt: true, useMap: true });
+    return tableFromIPC(aligned, { useBigInt: true, useBigIntTimestamp: true, useDecimalInt: true, useMap: true });
   } catch (cause) {
     const text = cause instanceof Error ? cause.message : String(cause);
     const hint = /compress|codec/i.test(text)
@@ -91,7 +93,8 @@ function fieldType(schema: StructType, index: number): DataType {
 
 function reader(batch: RawBatch, type: DataType): Reader {
   const read = valueReader(batch, type);
-  return batch.nullCount === 0 ? read : (index) => (batch.isValid(index) ? read(index) : null);
+  // A column of type void has no validity bits at all.
+  return batch.nullCount === 0 || type.kind === "void" ? read : (index) => (batch.isValid(index) ? read(index) : null);
 }
 
 function valueReader(batch: RawBatch, type: DataType): Reader {

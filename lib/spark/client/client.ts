@@ -153,7 +153,7 @@ export class SparkConnectClient {
   /** Interrupts operations; answers the ids of those that ran. */
   async interrupt(
     what: "all" | { readonly tag: string } | { readonly operationId: string },
-    options: { readonly deadlineMs?: number } = {},
+    options: { readonly deadlineMs?: number; readonly sessionId?: string } = {},
   ): Promise<string[]> {
     const method = SparkConnectService.method.interrupt;
     const type = InterruptRequest_InterruptType;
@@ -161,7 +161,7 @@ export class SparkConnectClient {
       this.#transport.unary(
         method,
         create(method.input, {
-          ...this.#identity(),
+          ...(options.sessionId === undefined ? this.#identity() : this.#foreignIdentity(options.sessionId)),
           ...(what === "all"
             ? { interruptType: type.ALL }
             : "tag" in what
@@ -171,7 +171,7 @@ export class SparkConnectClient {
         options,
       ),
     );
-    this.#observe(response);
+    if (options.sessionId === undefined) this.#observe(response);
     return response.interruptedIds;
   }
 
@@ -302,6 +302,12 @@ export class SparkConnectClient {
   #assertAlive(): void {
     if (this.#dead !== undefined) throw this.#dead;
     if (this.#closed !== undefined) throw new SparkConnectError("SESSION_CLOSED", "The session is closed");
+  }
+
+  /** For another session of the same user: the server-side id that we know is not its. */
+  #foreignIdentity(sessionId: string) {
+    const { userContext, clientType } = this.#identity();
+    return { sessionId, userContext, clientType };
   }
 
   /** The part that every request has. */

@@ -150,6 +150,20 @@ export class SparkSession implements AsyncDisposable {
     return this.client.interrupt({ operationId });
   }
 
+  /**
+   * Stops all operations of another session of the same user: what a client that died left running. Resolves to their ids,
+   * none when the server doesn't know the session.
+   */
+  async interruptSession(sessionId: string): Promise<string[]> {
+    try {
+      return await this.client.interrupt("all", { sessionId });
+    } catch (error) {
+      const unknown = error instanceof SparkConnectError && /^SESSION_(NOT_FOUND|CLOSED)$/.test(error.code);
+      if (unknown) return [];
+      throw error;
+    }
+  }
+
   /** Tags every operation that starts from now on. A tag can't be empty or hold a comma. */
   addTag(tag: string): void {
     checkTag(tag);
