@@ -1,79 +1,192 @@
-import { createHash, randomBytes } from "node:crypto";
-import { link, mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
+import { randomBytes } from "node:crypto";
+import { constants } from "node:fs";
+import { copyFile, link, mkdir, open, readdir, rename, rm } from "node:fs/promises";
 import path from "node:path";
-import { ExitCode, UserError } from "../errors.js";
+import { isVersionFolder, readVersioned, versionedName, writeVersion } from "./file-versions.js";
 import type { ObjectInfo, ObjectStore, PutOptions, StoredObject } from "./object-store.js";
-import { pathOfFileUri } from "./uri.js";
+import { fileError, hasCode, nothingToCopy, plainEtag, preconditionFailed, readPlain } from "./plain-file.js";
+import { fileUriOfPath, isFileUri, pathOfFileUri } from "./uri.js";
 
-/** Objects in folders of this machine. */
+/**
+ * Objects as files of this machine. Any number of processes may use one folder.
+ *
+ * Every write goes to a temporary name first, so that a reader sees the old content or the new, never a part.
+ * `ifNoneMatch` is the exclusive creation of the file's name; `ifMatch` is the exclusive creation of the next version in a
+ * hidden folder beside the file (see `file-versions.ts`). The file system must know hard links.
+ */
 export function createFileStore(): ObjectStore {
   return { get, put, list, copy, delete: remove };
 }
 
 async function get(uri: string): Promise<StoredObject | undefined> {
   const file = pathOfFileUri(uri);
-  try {
-    const [body, info] = await Promise.all([readFile(file), stat(file)]);
-    return { uri, body, size: body.length, etag: hash(body), modified: info.mtime };
-  } catch (error) {
-    if (isMissing(error)) return undefined;
-    throw failure(error, uri, "reading");
-  }
+  return fileError(`reading ${uri}`, async () => {
+    const { content } = await readVersioned(file);
+    if (content === undefined) return undefined;
+    const { body, etag, modified } = content;
+    return { uri, body, size: body.length, etag, modified };
+  });
 }
 
 async function put(uri: string, body: string | Uint8Array, options: PutOptions = {}): Promise<ObjectInfo> {
   const file = pathOfFileUri(uri);
   const bytes = typeof body === "string" ? Buffer.from(body, "utf8") : body;
-  const temporary = path.join(path.dirname(file), `.${path.basename(file)}.${randomBytes(8).toString("hex")}.tmp`);
+  const conditional = options.ifMatch !== undefined || options.ifNoneMatch !== undefined;
+  return fileError(`writing ${uri}`, async () => {
+    for (;;) {
+      const current = await readVersioned(file);
+      if (options.ifNoneMatch && current.content !== undefined) throw preconditionFailed(uri);
+      if (options.ifMatch !== undefined && current.content?.etag !== options.ifMatch) throw preconditionFailed(uri);
+      if (current.version === 0 && options.ifMatch === undefined) {
+        const written = await writePlain(file, bytes, options.ifNoneMatch === true);
+        if (written === undefined) throw preconditionFailed(uri);
+        return { uri, size: bytes.length, ...written };
+      }
+      const written = await writeVersion(file, current, bytes);
+      if (written !== undefined) return { uri, size: bytes.length, ...written };
+      if (conditional) throw preconditionFailed(uri);
+      // Without a condition the last writer wins: once more, over whoever came first.
+    }
+  });
+}
+
+/** @returns `undefined` when the name had to be free and wasn't. */
+async function writePlain(
+  file: string,
+  bytes: Uint8Array,
+  exclusive: boolean,
+): Promise<{ readonly etag: string; readonly modified: Date } | undefined> {
+  const temporary = temporaryName(file);
+  await mkdir(path.dirname(file), { recursive: true });
   try {
-    await mkdir(path.dirname(file), { recursive: true });
     const handle = await open(temporary, "wx");
+    let status: { readonly etag: string; readonly modified: Date };
     try {
       await handle.writeFile(bytes);
       await handle.sync();
+      const stat = await handle.stat({ bigint: true });
+      status = { etag: plainEtag(stat), modified: stat.mtime };
     } finally {
       await handle.close();
     }
-    if (options.ifNoneMatch) await link(temporary, file);
-    else if (options.ifMatch !== undefined && (await get(uri))?.etag !== options.ifMatch) throw preconditionFailed(uri);
+    if (exclusive) await link(temporary, file);
     else await rename(temporary, file);
-    return { uri, size: bytes.length, etag: hash(bytes), modified: (await stat(file)).mtime };
+    return status;
   } catch (error) {
-    if (error instanceof UserError) throw error;
-    if ((error as NodeJS.ErrnoException).code === "EEXIST") throw preconditionFailed(uri);
-    throw failure(error, uri, "writing");
+    if (exclusive && hasCode(error, "EEXIST")) return undefined;
+    throw error;
   } finally {
     await rm(temporary, { force: true });
   }
 }
 
 async function* list(prefix: string): AsyncIterable<ObjectInfo> {
-  yield* [];
-  for (const name of await readdir(pathOfFileUri(prefix))) void name;
+  const whole = pathOfFileUri(prefix);
+  // A trailing slash is lost in the path; it says that only what is inside the folder is meant.
+  const folder = prefix.endsWith("/") ? whole : path.dirname(whole);
+  const start = prefix.endsWith("/") ? path.join(whole, "/") : whole;
+  const relative = isFileUri(prefix) && !prefix.startsWith("file:/");
+  for await (const file of walk(folder, start)) {
+    const found = await fileError(`reading ${file}`, () => readVersioned(file, { body: false }));
+    if (found.content === undefined) continue;
+    const { size, etag, modified } = found.content;
+    const uri = relative ? `file:${path.relative(process.cwd(), file)}` : fileUriOfPath(file);
+    yield { uri, size, etag, modified };
+  }
+}
+
+/** Files below a folder whose path begins with `start`, in the byte order of their paths, as S3 lists keys. */
+async function* walk(folder: string, start: string): AsyncIterable<string> {
+  const entries = await fileError(`listing ${folder}`, async () => {
+    try {
+      return await readdir(folder, { withFileTypes: true });
+    } catch (error) {
+      if (hasCode(error, "ENOENT", "ENOTDIR")) return [];
+      throw error;
+    }
+  });
+  const names = new Map<string, { readonly file: string; readonly isFolder: boolean }>();
+  for (const entry of entries) {
+    const file = path.join(folder, entry.name);
+    if (isTemporary(entry.name)) continue;
+    if (entry.isDirectory() && isVersionFolder(entry.name)) {
+      // An object may be there without its file, when a writer died before it could publish the first one.
+      const name = versionedName(entry.name);
+      names.set(name, { file: path.join(folder, name), isFolder: false });
+    } else if (entry.isDirectory()) {
+      names.set(`${entry.name}/`, { file, isFolder: true });
+    } else {
+      names.set(entry.name, { file, isFolder: false });
+    }
+  }
+  for (const name of [...names.keys()].sort(byUtf8)) {
+    const entry = names.get(name);
+    if (entry === undefined) continue;
+    const within = path.join(folder, name);
+    if (!within.startsWith(start) && !start.startsWith(within)) continue;
+    if (entry.isFolder) yield* walk(entry.file, start);
+    else if (within.startsWith(start)) yield entry.file;
+  }
+}
+
+function byUtf8(left: string, right: string): number {
+  return Buffer.compare(Buffer.from(left), Buffer.from(right));
 }
 
 async function copy(from: string, to: string): Promise<void> {
-  const object = await get(from);
-  if (object === undefined) throw new UserError("STORAGE_NOT_FOUND", `There is no ${from}`);
-  await put(to, object.body);
+  const source = pathOfFileUri(from);
+  const target = pathOfFileUri(to);
+  const [stored, replaced] = await fileError(`copying ${from} to ${to}`, () =>
+    Promise.all([readVersioned(source, { body: false }), readVersioned(target, { body: false })]),
+  );
+  if (stored.content === undefined) throw nothingToCopy(from);
+  if (stored.version > 0 || replaced.version > 0) {
+    const object = await get(from);
+    if (object === undefined) throw nothingToCopy(from);
+    await put(to, object.body);
+    return;
+  }
+  // The usual case, and data files may be large: the kernel copies, nothing passes through this process.
+  await fileError(`copying ${from} to ${to}`, async () => {
+    const temporary = temporaryName(target);
+    await mkdir(path.dirname(target), { recursive: true });
+    try {
+      await copyFile(source, temporary, constants.COPYFILE_FICLONE);
+      await rename(temporary, target);
+    } catch (error) {
+      if (hasCode(error, "ENOENT") && (await readPlain(source)) === undefined) throw nothingToCopy(from);
+      throw error;
+    } finally {
+      await rm(temporary, { force: true });
+    }
+  });
 }
 
 async function remove(uri: string): Promise<void> {
-  await rm(pathOfFileUri(uri), { force: true });
+  const file = pathOfFileUri(uri);
+  await fileError(`deleting ${uri}`, async () => {
+    for (;;) {
+      const current = await readVersioned(file, { body: false });
+      if (current.version === 0) {
+        try {
+          await rm(file, { force: true });
+        } catch (error) {
+          // No object of that name: it is a folder, or below a file.
+          if (!hasCode(error, "ERR_FS_EISDIR", "EISDIR", "ENOTDIR")) throw error;
+        }
+        return;
+      }
+      if (current.content === undefined || (await writeVersion(file, current, undefined)) !== undefined) return;
+    }
+  });
 }
 
-function hash(bytes: Uint8Array): string {
-  return createHash("sha256").update(bytes).digest("hex");
+const TEMPORARY = /^\..+\.[0-9a-f]{16}\.tmp$/;
+
+function temporaryName(file: string): string {
+  return path.join(path.dirname(file), `.${path.basename(file)}.${randomBytes(8).toString("hex")}.tmp`);
 }
 
-function isMissing(error: unknown): boolean {
-  return (error as NodeJS.ErrnoException).code === "ENOENT";
-}
-
-function preconditionFailed(uri: string): UserError {
-  return new UserError("PRECONDITION_FAILED", `${uri} was changed by someone else`, { exitCode: ExitCode.retryable });
-}
-
-function failure(error: unknown, uri: string, doing: string): UserError {
-  return new UserError("STORAGE_FAILED", `${doing} ${uri}: ${(error as Error).message}`, { cause: error });
+function isTemporary(name: string): boolean {
+  return TEMPORARY.test(name);
 }

@@ -1,0 +1,255 @@
+import { createHash, randomBytes } from "node:crypto";
+import { link, mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
+import path from "node:path";
+import { hasCode, type PlainFile, readPlain } from "./plain-file.js";
+
+// Compare-and-set on files, without locks that a dead process would leave behind.
+//
+// The first `ifMatch` write to `orders.json` makes the folder `.orders.json.versions`. From then on each content of the
+// object is a file `1`, `2`, ... in it, and writing over version n is the exclusive creation of n + 1: the file system
+// picks the one winner. The newest version is the object; `orders.json` itself is a copy for everyone else, renamed into
+// place after the fact ("published"). A name is never given free: old versions shrink to their first line, because a
+// process that slept since version n must find n + 1 taken when it wakes up, however much happened since.
+//
+// A writer may die before it published, and one that wakes up late may publish an old version over a newer one. Both leave
+// a file with the content of an earlier version; readers know all of them by their hashes and aren't fooled. A file with
+// any other content was edited by the user, and then that is the object.
+
+/** First line of a version's file; the content follows. */
+interface Header {
+  /** SHA-256 of the content; `null` when this version is the object's deletion. */
+  readonly sha: string | null;
+  /** Nothing was there before, so that the file may be missing because its writer died. */
+  readonly fresh: boolean;
+}
+
+/** What an object is now. */
+export interface VersionedFile {
+  /** Number of the newest version; 0 when there are none and the plain file is the object. */
+  readonly version: number;
+  /** `undefined` when there is no object. */
+  readonly content: PlainFile | undefined;
+}
+
+const SUFFIX = ".versions";
+
+function folderOf(file: string): string {
+  return path.join(path.dirname(file), `.${path.basename(file)}${SUFFIX}`);
+}
+
+/** Whether a name is that of a folder of versions. */
+export function isVersionFolder(name: string): boolean {
+  return name.startsWith(".") && name.endsWith(SUFFIX) && name.length > SUFFIX.length + 1;
+}
+
+/** Name of the object that a folder of versions belongs to. */
+export function versionedName(folder: string): string {
+  return folder.slice(1, -SUFFIX.length);
+}
+
+/** The object at this path, whether it has versions or is a plain file. */
+export async function readVersioned(
+  file: string,
+  options: { readonly body: boolean } = { body: true },
+): Promise<VersionedFile> {
+  for (;;) {
+    const version = await newestVersion(file);
+    if (version === 0) {
+      const content = await readPlain(file, options);
+      // The first version may have come between the two looks, and its content been read as a plain file's.
+      if ((await newestVersion(file)) === 0) return { version, content };
+      continue;
+    }
+    const newest = await readVersion(file, version);
+    const published = await readPlain(file);
+    // What was published may be newer than what was found to be the newest: look again.
+    if ((await newestVersion(file)) !== version) continue;
+    if (newest === undefined) throw new Error(`${path.join(folderOf(file), String(version))} is damaged`);
+    return { version, content: await judge(file, version, newest, published) };
+  }
+}
+
+interface Version {
+  readonly header: Header;
+  readonly body: Uint8Array;
+  readonly modified: Date;
+}
+
+async function judge(
+  file: string,
+  version: number,
+  newest: Version,
+  published: PlainFile | undefined,
+): Promise<PlainFile | undefined> {
+  const { header, body, modified } = newest;
+  const content = header.sha === null ? undefined : { body, size: body.length, etag: `v${version}`, modified };
+  if (published === undefined) return header.fresh ? content : undefined;
+  const sha = hash(published.body);
+  if (sha === header.sha) return content;
+  for (let earlier = version - 1; earlier > 0; earlier--) {
+    if ((await readHeader(file, earlier))?.sha === sha) return content;
+  }
+  return { ...published, etag: `v${version}+${published.etag}` };
+}
+
+/**
+ * Makes the next version of an object and publishes it.
+ *
+ * @param over what was read; whoever writes over the same first is the one winner.
+ * @param body `undefined` deletes the object.
+ * @returns `undefined` when someone else was first.
+ */
+export async function writeVersion(
+  file: string,
+  over: VersionedFile,
+  body: Uint8Array | undefined,
+): Promise<{ readonly etag: string; readonly modified: Date } | undefined> {
+  const folder = folderOf(file);
+  await mkdir(folder, { recursive: true });
+  if (over.version === 0 && over.content !== undefined) {
+    // The plain content becomes a version too: a late publisher can't bring it back as the user's edit.
+    const before = await readPlain(file);
+    if (before?.etag !== over.content.etag) return undefined;
+    const first = await createVersion(folder, 1, before.body, { sha: hash(before.body), fresh: false });
+    if (first === undefined) return undefined;
+    return writeVersion(file, { version: 1, content: before }, body);
+  }
+  const version = over.version + 1;
+  const sha = body === undefined ? null : hash(body);
+  const modified = await createVersion(folder, version, body ?? new Uint8Array(), {
+    sha,
+    fresh: over.content === undefined,
+  });
+  if (modified === undefined) return undefined;
+  await publish(file, version, body);
+  await shrink(folder, version - 1);
+  return { etag: `v${version}`, modified };
+}
+
+/** @returns when it was made, or `undefined` when the number is taken. */
+async function createVersion(
+  folder: string,
+  version: number,
+  body: Uint8Array,
+  header: Header,
+): Promise<Date | undefined> {
+  const temporary = path.join(folder, temporaryName());
+  try {
+    const handle = await open(temporary, "wx");
+    let modified: Date;
+    try {
+      await handle.writeFile(Buffer.concat([headerLine(header), body]));
+      await handle.sync();
+      modified = (await handle.stat()).mtime;
+    } finally {
+      await handle.close();
+    }
+    await link(temporary, path.join(folder, String(version)));
+    return modified;
+  } catch (error) {
+    if (hasCode(error, "EEXIST")) return undefined;
+    throw error;
+  } finally {
+    await rm(temporary, { force: true });
+  }
+}
+
+/** Puts the content where everyone looks for it; when a newer version came meanwhile, that one's. */
+async function publish(file: string, version: number, body: Uint8Array | undefined): Promise<void> {
+  let current = { version, body };
+  for (;;) {
+    if (current.body === undefined) {
+      await rm(file, { force: true });
+    } else {
+      const temporary = path.join(folderOf(file), temporaryName());
+      try {
+        const handle = await open(temporary, "wx");
+        try {
+          await handle.writeFile(current.body);
+        } finally {
+          await handle.close();
+        }
+        await rename(temporary, file);
+      } finally {
+        await rm(temporary, { force: true });
+      }
+    }
+    const newest = await newestVersion(file);
+    if (newest <= current.version) return;
+    const newer = await readVersion(file, newest);
+    // Gone means overtaken once more, and then it is the next one's to publish.
+    if (newer !== undefined) current = { version: newest, body: newer.header.sha === null ? undefined : newer.body };
+  }
+}
+
+/** Drops the content of a version that another one has followed; its name and its hash stay. */
+async function shrink(folder: string, version: number): Promise<void> {
+  if (version < 1) return;
+  const name = path.join(folder, String(version));
+  const header = parse(await readFile(name)).header;
+  const temporary = path.join(folder, temporaryName());
+  try {
+    const handle = await open(temporary, "wx");
+    try {
+      await handle.writeFile(headerLine(header));
+    } finally {
+      await handle.close();
+    }
+    await rename(temporary, name);
+  } finally {
+    await rm(temporary, { force: true });
+  }
+}
+
+async function newestVersion(file: string): Promise<number> {
+  try {
+    let newest = 0;
+    for (const name of await readdir(folderOf(file))) {
+      if (/^\d+$/.test(name)) newest = Math.max(newest, Number(name));
+    }
+    return newest;
+  } catch (error) {
+    if (hasCode(error, "ENOENT", "ENOTDIR")) return 0;
+    throw error;
+  }
+}
+
+/** `undefined` when a newer version has followed and the content is gone. */
+async function readVersion(file: string, version: number): Promise<Version | undefined> {
+  const handle = await open(path.join(folderOf(file), String(version)), "r");
+  try {
+    const [bytes, stat] = [await handle.readFile(), await handle.stat()];
+    const { header, body } = parse(bytes);
+    if (header.sha !== null && hash(body) !== header.sha) return undefined;
+    return { header, body, modified: stat.mtime };
+  } finally {
+    await handle.close();
+  }
+}
+
+async function readHeader(file: string, version: number): Promise<Header | undefined> {
+  try {
+    return parse(await readFile(path.join(folderOf(file), String(version)))).header;
+  } catch (error) {
+    if (hasCode(error, "ENOENT")) return undefined;
+    throw error;
+  }
+}
+
+function parse(bytes: Uint8Array): { readonly header: Header; readonly body: Uint8Array } {
+  const end = bytes.indexOf(0x0a);
+  const line = Buffer.from(bytes.subarray(0, Math.max(end, 0))).toString("utf8");
+  return { header: JSON.parse(line) as Header, body: bytes.subarray(end + 1) };
+}
+
+function headerLine(header: Header): Uint8Array {
+  return Buffer.from(`${JSON.stringify(header)}\n`);
+}
+
+function hash(bytes: Uint8Array): string {
+  return createHash("sha256").update(bytes).digest("hex");
+}
+
+function temporaryName(): string {
+  return `${randomBytes(8).toString("hex")}.tmp`;
+}
