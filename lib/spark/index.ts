@@ -11,8 +11,9 @@ export { DataFrameNaFunctions } from "./dataframe/na.js";
 export { Observation, type ObservedMetrics } from "./dataframe/observation.js";
 export type { JoinTypeName } from "./dataframe/transforms.js";
 export * from "./errors.js";
+export { canonical, planToJson, redact } from "./plan/canonical.js";
 export type { LiteralValue } from "./plan/literal.js";
-export { walk } from "./plan/visitor.js";
+export { mapPlan, type PlanVisitor, walk } from "./plan/visitor.js";
 export { DataFrameReader, type JdbcPartitioning, type OptionValue } from "./read/reader.js";
 export { SparkSessionBuilder } from "./session/builder.js";
 export {

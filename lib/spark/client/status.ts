@@ -69,9 +69,9 @@ export function toSparkError(error: unknown, details?: FetchErrorDetailsResponse
   const fetched = details === undefined ? undefined : fromDetails(details, parsed);
   if (fetched !== undefined) return fetched;
 
-  const message = cleanMessage(parsed.message);
   const condition = parsed.metadata.errorClass ?? CONDITION.exec(parsed.message)?.[1];
   const classes = parseJson<string[]>(parsed.metadata.classes) ?? [];
+  const message = cleanMessage(parsed.message, classes);
   if (condition?.startsWith("OPERATION_CANCELED") === true) return canceled(message, error);
   return build(message, {
     condition,
@@ -90,7 +90,7 @@ function fromDetails(details: FetchErrorDetailsResponse, parsed: ParsedStatus): 
     const error = index === undefined || seen.has(index) ? undefined : details.errors[index];
     if (index === undefined || error === undefined) return undefined;
     const throwable = error.sparkThrowable;
-    return build(cleanMessage(error.message), {
+    return build(cleanMessage(error.message, error.errorTypeHierarchy), {
       condition: throwable?.errorClass ?? CONDITION.exec(error.message)?.[1],
       sqlState: throwable?.sqlState ?? SQL_STATE.exec(error.message)?.[1],
       parameters: throwable?.messageParameters,
@@ -120,11 +120,16 @@ function isRetryable(parsed: ParsedStatus): boolean {
   return parsed.grpcStatus === "INTERNAL" && parsed.message.includes("INVALID_CURSOR.DISCONNECTED");
 }
 
-/** Leaves out Java's stack frames, which Spark 3.5 puts into the text of failed stages. */
-function cleanMessage(message: string): string {
-  return message
+/**
+ * Leaves out Java's stack frames, which Spark 3.5 puts into the text of failed stages, and the tree of the plan, which it
+ * appends to what the analyzer says: it is long, and holds the literals of the query.
+ */
+function cleanMessage(message: string, classes: readonly string[]): string {
+  const analyzer = classes.some((name) => name.endsWith(".ExtendedAnalysisException"));
+  const text = analyzer ? message.replace(/;\n['!]?[A-Z][\s\S]*$/, "") : message;
+  return text
     .split("\n")
-    .filter((line) => !/^\s+at [\w.$<>/]+\(.*\)\s*$/.test(line) && !/^\s*\.\.\. \d+ more\s*$/.test(line))
+    .filter((line) => !/^\s+at [\w.$<>/]+/.test(line) && !/^\s*\.\.\. \d+ more\s*$/.test(line))
     .filter((line) => !/^\s*(Driver stacktrace|JVM stacktrace):\s*$/.test(line))
     .join("\n")
     .trim();

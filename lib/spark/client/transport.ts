@@ -5,6 +5,7 @@ import {
   type ClientOptions,
   type ClientReadableStream,
   credentials,
+  InterceptingCall,
   Metadata,
   status,
 } from "@grpc/grpc-js";
@@ -130,14 +131,16 @@ export class Transport {
   ): Promise<ResponseStream<MessageShape<M["output"]>>> {
     await this.connect();
     const metadata = await this.#metadata();
+    const gate = new ReadGate();
     const call = this.#client.makeServerStreamRequest(
       path(method),
       (message: MessageShape<M["input"]>) => encode(method.input, message),
       (bytes) => decode(method.output, bytes) as MessageShape<M["output"]>,
       request,
       metadata,
+      { interceptors: [(options, nextCall) => new GatedCall(nextCall(options), gate)] },
     );
-    return new GrpcResponseStream(call);
+    return new GrpcResponseStream(call, gate);
   }
 
   async clientStream<M extends ClientStreaming>(
@@ -178,18 +181,62 @@ export class Transport {
   }
 }
 
+/**
+ * Lets through one read of the network for each message that is asked for, and one ahead. A Node stream would read sixteen
+ * messages ahead, and a message may be as large as 128 MiB.
+ */
+class ReadGate {
+  #allowed = 1;
+  readonly #waiting: (() => void)[] = [];
+
+  request(read: () => void): void {
+    this.#waiting.push(read);
+    this.#flush();
+  }
+
+  allowOne(): void {
+    this.#allowed += 1;
+    this.#flush();
+  }
+
+  #flush(): void {
+    while (this.#allowed > 0) {
+      const read = this.#waiting.shift();
+      if (read === undefined) return;
+      this.#allowed -= 1;
+      read();
+    }
+  }
+}
+
+class GatedCall extends InterceptingCall {
+  readonly #gate: ReadGate;
+
+  constructor(next: ConstructorParameters<typeof InterceptingCall>[0], gate: ReadGate) {
+    super(next);
+    this.#gate = gate;
+  }
+
+  override startRead(): void {
+    this.#gate.request(() => super.startRead());
+  }
+}
+
 class GrpcResponseStream<T> implements ResponseStream<T> {
   readonly #call: ClientReadableStream<T>;
+  readonly #gate: ReadGate;
   readonly #iterator: AsyncIterator<T, undefined>;
 
-  constructor(call: ClientReadableStream<T>) {
+  constructor(call: ClientReadableStream<T>, gate: ReadGate) {
     this.#call = call;
+    this.#gate = gate;
     // A cancelled call still reports an error, when nobody reads it any more.
     call.on("error", () => {});
     this.#iterator = call[Symbol.asyncIterator]() as AsyncIterator<T, undefined>;
   }
 
   next(): Promise<IteratorResult<T, undefined>> {
+    this.#gate.allowOne();
     return this.#iterator.next();
   }
 

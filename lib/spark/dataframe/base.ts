@@ -1,6 +1,7 @@
 import { type ColumnOrName, columnExpression } from "../column.js";
 import type { Expression } from "../generated/spark/connect/expressions_pb.js";
 import type { Relation } from "../generated/spark/connect/relations_pb.js";
+import { planToJson } from "../plan/canonical.js";
 import { type RelationInit, relation } from "../plan/nodes.js";
 import type { SparkSession } from "../session/session.js";
 import type { DataFrame } from "./dataframe.js";
@@ -15,6 +16,16 @@ export abstract class DataFrameBase {
   constructor(session: SparkSession, plan: Relation) {
     this.session = session;
     this.relation = plan;
+  }
+
+  /** The plan as JSON, without secrets and without ids that differ from run to run. */
+  toJSON(): unknown {
+    return planToJson(this.relation);
+  }
+
+  /** What `console.log` shows: the plan, without secrets. */
+  [Symbol.for("nodejs.util.inspect.custom")](): string {
+    return `DataFrame ${JSON.stringify(this.toJSON())}`;
   }
 
   /** A DataFrame with a new relation on top, or any other plan of this session. */
