@@ -8,8 +8,6 @@ import { fileURLToPath } from "node:url";
 const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
 const modules = join(root, "node_modules");
 const cache = join(modules, ".cache", "vitest");
-// Of this run only: an editor's vitest may be writing the usual one.
-const results = join(cache, `results-${process.pid}.json`);
 const vitestArguments = process.argv.slice(2);
 
 let child;
@@ -25,19 +23,15 @@ const problems = [];
 await stage("build", [join(root, "infra", "scripts", "build.mjs")]);
 await stage("lint", [join(modules, "@biomejs", "biome", "bin", "biome"), "check", "--error-on-warnings", "."]);
 await stage("types", [join(modules, "typescript", "bin", "tsc"), "--noEmit", "-p", "tsconfig.json"]);
-const vitest = await run([
-  join(modules, "vitest", "vitest.mjs"),
-  "run",
-  `--outputFile.json=${results}`,
-  ...vitestArguments,
-]);
+let [passed, failed] = [0, 0];
+// One after the other: the unit tests of time-outs and order are right only on a machine that isn't busy with Spark.
+for (const project of ["unit", "integration"]) await tests(project);
+if (passed + failed === 0) problems.push("there was no test");
 
-const { passed, failed } = count();
 for (const problem of problems) console.log(`FAILED: ${problem}`);
 const line = `${passed} passed, ${failed + problems.length} failed`;
 mkdirSync(cache, { recursive: true });
 writeFileSync(join(cache, "summary.txt"), `${line}\n`);
-rmSync(results, { force: true });
 console.log(line);
 process.exitCode = failed + problems.length === 0 ? 0 : 1;
 
@@ -56,35 +50,47 @@ function run(args) {
   });
 }
 
-function count() {
-  let files = [];
+async function tests(project) {
+  if (interrupted) return;
+  console.log(`--- ${project} tests`);
+  // Of this run only: an editor's vitest may be writing the usual one.
+  const results = join(cache, `results-${process.pid}-${project}.json`);
+  const status = await run([
+    join(modules, "vitest", "vitest.mjs"),
+    "run",
+    "--project",
+    project,
+    `--outputFile.json=${results}`,
+    // A name given on the command line may be in one project only.
+    ...(vitestArguments.length > 0 ? ["--passWithNoTests", ...vitestArguments] : []),
+  ]);
+  const before = failed + problems.length;
+  count(project, results);
+  rmSync(results, { force: true });
+  // Such as an error that nobody caught, after the test that it came from had passed.
+  if (status !== 0 && failed + problems.length === before) {
+    problems.push(`vitest ended with status ${status} on the ${project} tests`);
+  }
+}
+
+function count(project, results) {
+  let files;
   try {
     files = JSON.parse(readFileSync(results, "utf8")).testResults;
   } catch {
-    problems.push("vitest wrote no results");
-    return { passed: 0, failed: 0 };
+    problems.push(`vitest wrote no results of the ${project} tests`);
+    return;
   }
-  let passed = 0;
-  let failed = 0;
   for (const { name, status, assertionResults, message } of files) {
     const bad = assertionResults.filter((test) => test.status !== "passed");
     passed += assertionResults.length - bad.length;
     failed += bad.length;
     for (const test of bad) {
-      if (test.status !== "failed") problem(`${test.fullName} was not run (${test.status})`);
+      if (test.status !== "failed") console.log(`FAILED: ${test.fullName} was not run (${test.status})`);
     }
     // A file that can't be loaded, or whose hooks fail, has no test to blame.
     if (status === "failed" && !bad.some((test) => test.status === "failed")) {
       problems.push(`${name}${message ? `: ${message.split("\n")[0]}` : ""}`);
     }
   }
-  if (passed + failed === 0) problems.push("there was no test");
-  // Such as an error that nobody caught, after the test that it came from had passed.
-  if (vitest !== 0 && failed === 0 && problems.length === 0) problems.push(`vitest ended with status ${vitest}`);
-  return { passed, failed };
-}
-
-/** Said, and counted already. */
-function problem(text) {
-  console.log(`FAILED: ${text}`);
 }

@@ -103,12 +103,13 @@ export function registerLocalCommand(program: Command, output: CommandOutput = p
         return;
       }
       const show = (line: string) => output.stdout(flags.json ? `${JSON.stringify({ line })}\n` : `${line}\n`);
-      log.lines.forEach(show);
       const interrupted = new AbortController();
+      const added = followLog(log.logFile, interrupted.signal);
+      log.lines.forEach(show);
       const stop = () => interrupted.abort();
       process.once("SIGINT", stop);
       try {
-        for await (const line of followLog(log.logFile, interrupted.signal)) show(line);
+        for await (const line of added) show(line);
       } finally {
         process.removeListener("SIGINT", stop);
       }

@@ -1,3 +1,4 @@
+import { type Stats, statSync } from "node:fs";
 import { open, stat } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { withoutColours } from "./log-lines.js";
@@ -8,8 +9,12 @@ import { withoutColours } from "./log-lines.js";
  * @example
  * for await (const line of followLog(logFile, signal)) console.log(line);
  */
-export async function* followLog(path: string, signal: AbortSignal): AsyncGenerator<string, void> {
-  const start = await stat(path).catch(() => undefined);
+export function followLog(path: string, signal: AbortSignal): AsyncGenerator<string, void> {
+  // Now means the call, not the first time that a line is asked for.
+  return linesAfter(path, statSync(path, { throwIfNoEntry: false }), signal);
+}
+
+async function* linesAfter(path: string, start: Stats | undefined, signal: AbortSignal): AsyncGenerator<string, void> {
   let file = start?.ino;
   let offset = start?.size ?? 0;
   let rest = "";

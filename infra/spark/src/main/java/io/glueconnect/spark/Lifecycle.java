@@ -5,9 +5,13 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
+import java.util.Set;
 import org.apache.spark.sql.SparkSession;
+import org.apache.spark.sql.connect.service.ExecuteInfo;
 import org.apache.spark.sql.connect.service.SparkConnectService;
 import org.apache.spark.sql.connect.service.SparkConnectService$;
+import scala.collection.Iterator;
+import scala.collection.Seq;
 
 /**
  * Says when the server answers, and ends it when nobody needs it: after the idle time, or when its owner is gone.
@@ -18,6 +22,9 @@ import org.apache.spark.sql.connect.service.SparkConnectService$;
  */
 final class Lifecycle {
   private static final long SECOND = 1_000_000_000L;
+
+  /** An operation stays listed for five minutes after its client has gone; these words say that it does nothing any more. */
+  private static final Set<String> OVER = Set.of("Finished", "Failed", "Canceled", "Closed");
 
   private final Activity activity;
   private final String readyFile = Settings.optional("GLUE_CONNECT_SPARK_READY_FILE");
@@ -80,7 +87,12 @@ final class Lifecycle {
   }
 
   private static boolean isExecuting() {
-    if (SparkConnectService.listActiveExecutions().isRight()) return true;
+    scala.Option<Seq<ExecuteInfo>> operations = SparkConnectService.listActiveExecutions().toOption();
+    if (operations.isDefined()) {
+      for (Iterator<ExecuteInfo> each = operations.get().iterator(); each.hasNext(); ) {
+        if (!OVER.contains(each.next().status().toString())) return true;
+      }
+    }
     scala.Option<SparkSession> session = SparkSession.getDefaultSession();
     return session.isDefined() && session.get().sparkContext().statusTracker().getActiveJobIds().length > 0;
   }

@@ -1,0 +1,31 @@
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { onTestFinished } from "vitest";
+import { stopPostgres } from "../../../lib/targets/local/postgres.js";
+import { stopSpark } from "../../../lib/targets/local/spark.js";
+
+/** A state home of the test's own; whatever is up in it afterwards is stopped. */
+export function ownHome(parent: string = tmpdir()): string {
+  const folder = mkdtempSync(join(parent, "glue-connect-own-"));
+  const home = join(folder, "state");
+  onTestFinished(async () => {
+    await Promise.all([stopSpark(home), stopPostgres(home)]);
+    rmSync(folder, { recursive: true, force: true });
+  });
+  return home;
+}
+
+/** The processes whose command line names this text: for Spark its home, for PostgreSQL its data folder. */
+export function processesNaming(text: string): readonly number[] {
+  return readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number)
+    .filter((pid) => {
+      try {
+        return readFileSync(`/proc/${pid}/cmdline`, "utf8").includes(text);
+      } catch {
+        return false;
+      }
+    });
+}
