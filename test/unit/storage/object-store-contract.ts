@@ -133,21 +133,7 @@ export function objectStoreContract(open: () => Promise<{ store: ObjectStore; ba
 
   test("list gives what is below a prefix, in byte order, odd names included", async () => {
     const { store, base } = await open();
-    const names = [
-      "b/1",
-      "b/2",
-      "b-c",
-      "b",
-      "b.txt",
-      "bä",
-      "b🚲",
-      "day=2026-01-31/part 1%.parquet",
-      "c/d/e/f",
-      "B",
-    ].filter(
-      // A file system can't hold a file and a folder of one name.
-      (name) => name !== "b",
-    );
+    const names = ["b/1", "b/2", "b-c", "b.txt", "bä", "b🚲", "day=2026-01-31/part 1%.parquet", "c/d/e/f", "B"];
     for (const name of names) await store.put(uriOf(base, name), name);
     const everything = await all(store.list(base));
     const keys = everything.map(({ uri }) => plainKey(uri).slice(plainKey(base).length));

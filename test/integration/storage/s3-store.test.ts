@@ -1,0 +1,78 @@
+import { randomUUID } from "node:crypto";
+import { CreateBucketCommand, HeadObjectCommand, S3Client } from "@aws-sdk/client-s3";
+import { beforeAll, describe, expect, inject, test } from "vitest";
+import { createObjectStore, fileUriOfPath } from "../../../lib/storage/index.js";
+import { AWS_TEST_OPTIONS, deadEndpoint } from "../../support/aws.js";
+import { objectStoreContract } from "../../unit/storage/object-store-contract.js";
+
+const aws = { ...AWS_TEST_OPTIONS, endpoint: inject("awsEndpoint") };
+const s3 = new S3Client({ ...aws, forcePathStyle: true });
+const bucket = `storage-${randomUUID()}`;
+const store = createObjectStore(aws);
+let count = 0;
+
+beforeAll(async () => {
+  await s3.send(new CreateBucketCommand({ Bucket: bucket }));
+});
+
+describe("S3 store", () => {
+  objectStoreContract(async () => ({ store, base: `s3://${bucket}/${count++}/` }));
+
+  test("s3a:// is the same place, and keeps its own spelling", async () => {
+    await store.put(`s3a://${bucket}/same/x`, "1");
+    expect((await store.get(`s3://${bucket}/same/x`))?.size).toBe(1);
+    const listed: string[] = [];
+    for await (const { uri } of store.list(`s3a://${bucket}/same/`)) listed.push(uri);
+    expect(listed).toEqual([`s3a://${bucket}/same/x`]);
+  });
+
+  test("an object is encrypted with the KMS key that was named, and with the bucket's own way when none was", async () => {
+    const key = "arn:aws:kms:us-east-1:123456789012:key/00000000-0000-0000-0000-000000000001";
+    await store.put(`s3://${bucket}/kms/with`, "42", { kmsKeyId: key, contentType: "text/plain" });
+    await store.put(`s3://${bucket}/kms/without`, "42");
+    const head = (name: string) => s3.send(new HeadObjectCommand({ Bucket: bucket, Key: `kms/${name}` }));
+    expect(await head("with")).toMatchObject({
+      ServerSideEncryption: "aws:kms",
+      SSEKMSKeyId: key,
+      ContentType: "text/plain",
+    });
+    expect((await head("without")).SSEKMSKeyId).toBeUndefined();
+    expect(Buffer.from((await store.get(`s3://${bucket}/kms/with`))?.body ?? []).toString()).toBe("42");
+  });
+
+  test("list goes on after the first thousand", async () => {
+    const names = Array.from({ length: 1_203 }, (_, index) => String(index).padStart(5, "0"));
+    for (let start = 0; start < names.length; start += 50) {
+      await Promise.all(names.slice(start, start + 50).map((name) => store.put(`s3://${bucket}/many/${name}`, "")));
+    }
+    const listed: string[] = [];
+    for await (const { uri } of store.list(`s3://${bucket}/many/`)) listed.push(uri);
+    expect(listed).toEqual(names.map((name) => `s3://${bucket}/many/${name}`));
+  });
+
+  test("copies between S3 and files", async () => {
+    const local = fileUriOfPath(`${process.cwd()}/node_modules/.cache/glue-connect-test/${randomUUID()}`);
+    await store.put(`s3://${bucket}/to-file`, "content");
+    await store.copy(`s3://${bucket}/to-file`, local);
+    await store.copy(local, `s3://${bucket}/from-file`);
+    expect(Buffer.from((await store.get(`s3://${bucket}/from-file`))?.body ?? []).toString()).toBe("content");
+    await store.delete(local);
+  });
+
+  test("no such bucket", async () => {
+    const missing = {
+      code: "STORAGE_NOT_FOUND",
+      exitCode: 66,
+      message: expect.stringContaining("no-such-bucket-here"),
+    };
+    await expect(store.get("s3://no-such-bucket-here/x")).rejects.toMatchObject(missing);
+    await expect(store.put("s3://no-such-bucket-here/x", "")).rejects.toMatchObject(missing);
+    await expect(store.list("s3://no-such-bucket-here/")[Symbol.asyncIterator]().next()).rejects.toMatchObject(missing);
+    await expect(store.get(`s3://${bucket}`)).rejects.toMatchObject({ code: "URI_INVALID" });
+  });
+
+  test("an endpoint that doesn't answer", async () => {
+    const nowhere = createObjectStore({ ...AWS_TEST_OPTIONS, endpoint: await deadEndpoint() });
+    await expect(nowhere.get("s3://bucket/x")).rejects.toMatchObject({ code: "AWS_UNREACHABLE", exitCode: 69 });
+  });
+});

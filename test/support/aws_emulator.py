@@ -1,0 +1,77 @@
+"""AWS emulator of the tests: moto behind one lock.
+
+Stock moto serves requests side by side without locks, so that of several conditional writes more than one can win. Here one
+request runs at a time, which makes S3's and DynamoDB's conditions as atomic as they are in AWS.
+
+Listens on a free port of this machine, prints `READY <port>` and ends when its standard input closes, so that a test run
+that is killed leaves nothing behind.
+"""
+
+import io
+import logging
+import os
+import socket
+import sys
+import threading
+
+from moto.moto_server.werkzeug_app import (
+    DomainDispatcherApplication,
+    MotoRequestHandler,
+    create_backend_app,
+)
+from werkzeug.serving import make_server
+
+
+def one_at_a_time(application):
+    lock = threading.Lock()
+
+    def serve(environ, start_response):
+        # The body is read before the lock is taken: a slow client must not hold up the others.
+        stream = environ["wsgi.input"]
+        if environ.get("wsgi.input_terminated"):
+            body = stream.read()
+        else:
+            body = stream.read(int(environ.get("CONTENT_LENGTH") or 0))
+        environ["wsgi.input"] = io.BytesIO(body)
+        environ["CONTENT_LENGTH"] = str(len(body))
+        environ["wsgi.input_terminated"] = True
+        environ.pop("HTTP_TRANSFER_ENCODING", None)
+        with lock:
+            answer = application(environ, start_response)
+            try:
+                return [b"".join(answer)]
+            finally:
+                if hasattr(answer, "close"):
+                    answer.close()
+
+    return serve
+
+
+def end_with_stdin():
+    sys.stdin.buffer.read()
+    os._exit(0)
+
+
+def main():
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(128)
+    port = listener.getsockname()[1]
+    os.environ["MOTO_PORT"] = str(port)
+
+    application = DomainDispatcherApplication(create_backend_app)
+    server = make_server(
+        "127.0.0.1",
+        port,
+        one_at_a_time(application),
+        threaded=True,
+        request_handler=MotoRequestHandler,
+        fd=listener.fileno(),
+    )
+    threading.Thread(target=end_with_stdin, daemon=True).start()
+    print("READY", port, flush=True)
+    server.serve_forever()
+
+
+main()
