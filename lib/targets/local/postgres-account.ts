@@ -18,14 +18,14 @@ export function serviceAccount(): ServiceAccount | undefined {
   return { uid: Number(nobody?.[1] ?? 65_534), gid: Number(nobody?.[2] ?? 65_534) };
 }
 
-/** Can the account get through to this existing path, and read it? Always true when it is ourselves. */
+/** Can the account get into this existing folder, or read this file? Always true when it is ourselves. */
 export function canReach(path: string, account: ServiceAccount | undefined): boolean {
   if (account === undefined) return true;
   for (let folder = dirname(path); ; folder = dirname(folder)) {
     if (!allows(folder, account, 0o1)) return false;
     if (dirname(folder) === folder) break;
   }
-  return allows(path, account, statSync(path).isDirectory() ? 0o5 : 0o4);
+  return allows(path, account, statSync(path).isDirectory() ? 0o1 : 0o4);
 }
 
 function allows(path: string, account: ServiceAccount, bits: number): boolean {

@@ -5,11 +5,11 @@ import {
   chownSync,
   closeSync,
   existsSync,
-  lstatSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
+  readlinkSync,
   renameSync,
   rmSync,
   symlinkSync,
@@ -316,22 +316,25 @@ async function initialise(
 
 /** The folder around `pgdata`: ours, or one that the other account can get to when we are root under a closed folder. */
 function dataParent(directories: LocalDirectories, account: ServiceAccount | undefined, ephemeral: boolean): string {
-  const usual = ephemeral ? mkdtempSync(join(directories.postgres, "ephemeral-")) : directories.postgres;
-  if (account === undefined) return usual;
-  chmodSync(usual, 0o711);
-  if (canReach(join(usual, ".."), account)) return usual;
-  if (ephemeral) {
-    rmSync(usual, { recursive: true, force: true });
-    const other = mkdtempSync(join(canReach(tmpdir(), account) ? tmpdir() : sharedFolder(), "glue-connect-postgres-"));
-    chmodSync(other, 0o711);
-    return other;
+  const elsewhere = join(directories.postgres, "data-is-in");
+  // Once there, it stays there: a folder that was opened since must not make the data seem gone.
+  if (!ephemeral && existsSync(elsewhere)) return readlinkSync(elsewhere);
+  if (account === undefined || canReach(directories.postgres, account)) {
+    return ephemeral ? opened(mkdtempSync(join(directories.postgres, "ephemeral-"))) : directories.postgres;
   }
+  if (ephemeral)
+    return opened(mkdtempSync(join(canReach(tmpdir(), account) ? tmpdir() : sharedFolder(), "glue-connect-postgres-")));
   const other = join(sharedFolder(), createHash("sha256").update(directories.home).digest("hex").slice(0, 16));
   mkdirSync(other, { recursive: true, mode: 0o711 });
-  // So that whoever looks in the state home finds the data from there.
-  const link = join(directories.postgres, "data-is-in");
-  if (lstatSync(link, { throwIfNoEntry: false }) === undefined) symlinkSync(other, link);
+  rmSync(elsewhere, { force: true });
+  symlinkSync(other, elsewhere);
   return other;
+}
+
+/** Others may pass through to the data, which is closed itself. */
+function opened(folder: string): string {
+  chmodSync(folder, 0o711);
+  return folder;
 }
 
 function sharedFolder(): string {

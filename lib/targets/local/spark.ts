@@ -47,7 +47,7 @@ export interface LocalSparkOptions {
 
 /** A Spark Connect server of this machine. */
 export interface LocalSpark {
-  /** `sc://127.0.0.1:PORT/;token=...`: a secret, whoever has it runs code as this user. */
+  /** `sc://127.0.0.1:PORT/;use_ssl=false;token=...`: a secret, whoever has it runs code as this user. */
   readonly remote: string;
   readonly port: number;
   readonly pid: number;
@@ -456,5 +456,6 @@ function describe(state: SparkState, port: number, started: boolean, directories
 }
 
 function remoteOf(port: number, token: string): string {
-  return `sc://127.0.0.1:${port}/;token=${token}`;
+  // A token alone would mean TLS, which a server that only loopback reaches does not need.
+  return `sc://127.0.0.1:${port}/;use_ssl=false;token=${token}`;
 }

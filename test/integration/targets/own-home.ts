@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { onTestFinished } from "vitest";
@@ -8,6 +8,8 @@ import { stopSpark } from "../../../lib/targets/local/spark.js";
 /** A state home of the test's own; whatever is up in it afterwards is stopped. */
 export function ownHome(parent: string = tmpdir()): string {
   const folder = mkdtempSync(join(parent, "glue-connect-own-"));
+  // Open to the account that root's PostgreSQL runs as, so that everything is in here and goes with it.
+  chmodSync(folder, 0o711);
   const home = join(folder, "state");
   onTestFinished(async () => {
     await Promise.all([stopSpark(home), stopPostgres(home)]);

@@ -1,14 +1,14 @@
 import { once } from "node:events";
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
-import { networkInterfaces, tmpdir, userInfo } from "node:os";
+import { networkInterfaces, userInfo } from "node:os";
 import { join } from "node:path";
 import pg from "pg";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { localDown, localEnvironment, localStatus } from "../../../lib/targets/local/local.js";
 import { poll } from "../../../lib/targets/local/poll.js";
 import { ensurePostgres, type LocalPostgres } from "../../../lib/targets/local/postgres.js";
-import { canReach, serviceAccount } from "../../../lib/targets/local/postgres-account.js";
+import { serviceAccount } from "../../../lib/targets/local/postgres-account.js";
 import { identifyProcess } from "../../../lib/targets/local/process-identity.js";
 import { ownHome, processesNaming } from "./own-home.js";
 import { output, program } from "./own-process.js";
@@ -186,18 +186,19 @@ describe("whoever starts it", () => {
     expect(runner).not.toBe(0);
   });
 
-  test.each([0o700, 0o755])("with a state home under a folder of mode %o", async (mode) => {
-    const parent = mkdtempSync(join(tmpdir(), "glue-connect-mode-"));
-    onTestFinished(() => rmSync(parent, { recursive: true, force: true }));
-    chmodSync(parent, mode);
-    const home = join(ownHome(parent), "..", "state");
-    mkdirSync(home, { mode: 0o755 });
-    chmodSync(join(home, ".."), 0o755);
-    const { url } = await ensurePostgres({ home });
+  test("with a state home that it can't get to, as under /root: the data is elsewhere, and stays there", async () => {
+    const home = ownHome();
+    chmodSync(join(home, ".."), 0o700);
+    const first = await ensurePostgres({ home });
     const { dataFolder } = JSON.parse(readFileSync(join(home, "postgres.json"), "utf8")) as { dataFolder: string };
-    expect(await query(url, "select 1 as a")).toEqual([{ a: 1 }]);
-    // The data is where the state is, unless the account that runs the server could not get there.
-    expect(dataFolder.startsWith(home)).toBe(canReach(home, serviceAccount()));
+    // For whoever isn't root a closed folder of their own is no obstacle.
+    expect(dataFolder.startsWith(home)).toBe(serviceAccount() === undefined);
     if (!dataFolder.startsWith(home)) onTestFinished(() => rmSync(join(dataFolder, ".."), { recursive: true }));
+    await query(first.url, "create table kept as select 1 as a");
+    await localDown(["postgres"], { home });
+
+    chmodSync(join(home, ".."), 0o711);
+    const second = await ensurePostgres({ home });
+    expect(await query(second.url, "select * from kept")).toEqual([{ a: 1 }]);
   });
 });
