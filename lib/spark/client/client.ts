@@ -271,6 +271,7 @@ export class SparkConnectClient {
   }
 
   async #toError(cause: unknown): Promise<SparkConnectError> {
+    if (this.#closed !== undefined) return new SparkConnectError("SESSION_CLOSED", "The session is closed", { cause });
     let error = toSparkError(cause);
     const errorId = isServiceError(cause) ? parseStatus(cause).metadata.errorId : undefined;
     if (errorId !== undefined && this.#knownCapabilities?.fetchErrorDetails === true) {

@@ -19,8 +19,8 @@ const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 /**
  * Reads `sc://host[:port][/;key=value;...]`.
  *
- * Known keys are `token`, `use_ssl`, `user_id`, `session_id` and `user_agent`; any other is a header. A token does not turn
- * TLS on here unless `use_ssl` says so or is missing: with a token and no `use_ssl`, TLS is used, as Spark's own clients do.
+ * Known keys are `token`, `use_ssl`, `user_id`, `session_id` and `user_agent`; any other is a header. With a token TLS is
+ * used, as Spark's own clients do, unless `use_ssl=false` says otherwise: then the token goes over the wire in the clear.
  *
  * @throws SparkConnectError `INVALID_CONNECTION_STRING`. The message never quotes a parameter's value.
  * @example
