@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import type { AwsOptions } from "../aws.js";
 import { type Logger, silentLogger } from "../logger.js";
 import type { PostgresConnection } from "../postgres/connection.js";
-import type { SparkSession } from "../spark/index.js";
+import type { HeaderProvider, SparkSession } from "../spark/index.js";
 import { createObjectStore } from "../storage/create-object-store.js";
 import type { JobContext, RunMode, Secrets } from "./context.js";
 import { createMetadataTable } from "./metadata.js";
@@ -29,7 +29,7 @@ export interface RunEnvironment {
   /** `sc://...`, or what starts or finds a server when the job first asks for Spark. */
   readonly sparkRemote?: string | (() => Promise<SparkEndpoint>);
   /** Headers for each call to Spark, asked for every time so that a token can be renewed. */
-  readonly sparkHeaders?: () => Record<string, string> | Promise<Record<string, string>>;
+  readonly sparkHeaders?: HeaderProvider;
   /** Wins over the database of the configuration. */
   readonly postgresUrl?: string;
   /** Starts or finds the local PostgreSQL; asked when a configuration says host `embedded`. */

@@ -1,6 +1,6 @@
 import { ExitCode, UserError } from "../errors.js";
 import type { Logger } from "../logger.js";
-import type { SparkSession } from "../spark/index.js";
+import type { HeaderProvider, SparkSession } from "../spark/index.js";
 
 /** Where a Spark Connect server answers. */
 export interface SparkEndpoint {
@@ -11,7 +11,7 @@ export interface SparkEndpoint {
 /** What the environment of a run says of Spark. */
 export interface SparkSettings {
   readonly sparkRemote?: string | (() => Promise<SparkEndpoint>);
-  readonly sparkHeaders?: () => Record<string, string> | Promise<Record<string, string>>;
+  readonly sparkHeaders?: HeaderProvider;
 }
 
 /** The one session of a run. Aborting the signal interrupts whatever runs in it. */
@@ -29,5 +29,11 @@ export async function openSparkSession(
   }
   const remote = typeof sparkRemote === "string" ? sparkRemote : (await sparkRemote()).remote;
   const { SparkSession } = await import("../spark/index.js");
-  return SparkSession.builder().remote(remote).getOrCreate();
+  const builder = SparkSession.builder().remote(remote).signal(run.signal);
+  if (settings.sparkHeaders !== undefined) builder.headers(settings.sparkHeaders);
+  const session = await builder.getOrCreate();
+  // What the run does on the server can be told from other work by its id, and interrupted by it.
+  session.addTag(run.runId);
+  run.log.debug("opened a Spark session", { sessionId: session.sessionId });
+  return session;
 }

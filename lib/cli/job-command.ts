@@ -1,0 +1,154 @@
+import { mkdir, writeFile } from "node:fs/promises";
+import path from "node:path";
+import type { Command } from "commander";
+import { ExitCode, UserError } from "../errors.js";
+import type { RunMode } from "../glue/context.js";
+import type { Job } from "../glue/define-job.js";
+import type { RunReport } from "../glue/report.js";
+import { type RunResult, runJob } from "../glue/run-job.js";
+import { interruptible } from "./interrupt.js";
+import { type CliIo, widthOf, write } from "./io.js";
+import { jobHelp } from "./job-help.js";
+import { loadJob } from "./load-job.js";
+import { localServers } from "./local-servers.js";
+import { createProgress } from "./progress.js";
+import { reportText } from "./report-text.js";
+import { printable, styleFor } from "./style.js";
+
+/** Told the exit code of what a command did. */
+export type Finish = (exitCode: ExitCode) => void;
+
+interface Flags {
+  readonly remote?: string;
+  readonly postgresUrl?: string;
+  readonly reportFile?: string;
+  readonly json?: true;
+  readonly debug?: true;
+  readonly color: boolean;
+  readonly help?: true;
+}
+
+/** Adds what `run` and `plan` have in common: they take the same way, and `plan` leaves it before the first write. */
+export function addJobCommand(
+  program: Command,
+  mode: RunMode,
+  texts: { readonly description: string; readonly examples: readonly string[] },
+  io: CliIo,
+  finish: Finish,
+): void {
+  const command = program
+    .command(mode)
+    .description(texts.description)
+    .usage("JOB --JOB_NAME <name> [arguments of the job] [options]")
+    .argument("[JOB]", "name of a built-in job, or path of a module (.ts, .js, .mjs) whose default export is a job")
+    .option("--remote <sc://...>", "Spark Connect server; default: SPARK_REMOTE, else one on this machine")
+    .option(
+      "--postgres-url <url>",
+      "PostgreSQL database to use instead of the configured one; default: GLUE_CONNECT_POSTGRES_URL",
+    )
+    .option("--report-file <path>", "also write the report there, as JSON")
+    .option("--json", "print the report as JSON")
+    .option("--debug", "log more, and show the stack trace of an unexpected error")
+    .option("--no-color", "no colours; NO_COLOR does the same")
+    .helpOption(false)
+    .option("-h, --help", "with a job: its arguments; without: this text")
+    // What isn't an option of ours is an argument of the job.
+    .allowUnknownOption()
+    .allowExcessArguments()
+    .addHelpText("after", `\nExamples:\n${texts.examples.map((example) => `  ${example}`).join("\n")}`);
+
+  command.action(async (name: string | undefined, flags: Flags) => {
+    const argv = command.args.slice(1);
+    if (name === undefined || name.startsWith("-")) {
+      if (flags.help && name === undefined) {
+        await write(io.stdout, command.helpInformation());
+        return;
+      }
+      throw new UserError("JOB_MISSING", "No job was named", {
+        hint: `Write \`glue-connect ${mode} JOB ...\`; \`glue-connect jobs\` lists the built-in ones`,
+        exitCode: ExitCode.usage,
+      });
+    }
+    const job = await loadJob(name);
+    refuseTakenNames(job, command);
+    if (flags.help) {
+      await write(io.stdout, jobHelp(job, name, command, Math.min(widthOf(io.stdout), 120)));
+      return;
+    }
+    finish(await execute(job, argv, mode, flags, io));
+  });
+}
+
+/** An argument that the CLI reads itself would never reach the job. */
+function refuseTakenNames(job: Job, command: Command): void {
+  const taken = new Set(command.options.map((option) => option.long?.replace(/^--/, "").replaceAll("-", "_")));
+  const problems = Object.keys(job.args).filter((name) => taken.has(name));
+  if (problems.length === 0) return;
+  throw new UserError("JOB_INVALID", `Job ${job.name} has arguments that glue-connect takes for itself`, {
+    problems: problems.map((name) => `--${name}`),
+    hint: "Give them other names",
+    exitCode: ExitCode.usage,
+  });
+}
+
+async function execute(job: Job, argv: readonly string[], mode: RunMode, flags: Flags, io: CliIo): Promise<ExitCode> {
+  const progress = createProgress(io, { debug: flags.debug === true, color: flags.color });
+  const interrupt = interruptible(() =>
+    progress.log.warn("interrupted: stopping Spark and rolling back; once more ends this process at once"),
+  );
+  const servers = localServers(progress.log, interrupt.signal);
+  const remote = flags.remote ?? nonEmpty(io.env.SPARK_REMOTE);
+  const postgresUrl = flags.postgresUrl ?? nonEmpty(io.env.GLUE_CONNECT_POSTGRES_URL);
+  try {
+    const result = await runJob(job, argv, {
+      mode,
+      sparkRemote: remote ?? servers.spark,
+      ...(postgresUrl === undefined ? {} : { postgresUrl }),
+      embeddedPostgres: servers.postgres,
+      log: progress.log,
+      onStep: progress.onStep,
+      signal: interrupt.signal,
+    });
+    progress.end();
+    return await deliver(result, flags, io);
+  } finally {
+    progress.end();
+    interrupt.stop();
+  }
+}
+
+/** Shows how the run ended. The outcome of the run counts, unless only its report file couldn't be written. */
+async function deliver(result: RunResult, flags: Flags, io: CliIo): Promise<ExitCode> {
+  const { report, stack } = result;
+  const unstarted = report.runId === "";
+  const problem = flags.reportFile === undefined ? undefined : await writeReport(report, flags.reportFile);
+  if (flags.debug && stack !== undefined) await write(io.stderr, `${printable(stack)}\n`);
+  if (flags.json) {
+    await write(io.stdout, `${JSON.stringify(report, null, 2)}\n`);
+  } else if (!unstarted) {
+    const style = styleFor(io.stdout, io.env, flags.color);
+    await write(io.stdout, reportText(report.toJSON(), style, widthOf(io.stdout)));
+  }
+  // In the text report the error is its last block; a script that reads JSON from stdout has a person at stderr.
+  if (report.error !== undefined && (flags.json || unstarted || io.stdout.isTTY !== true)) {
+    const { code, message, ...more } = report.error;
+    await write(io.stderr, `${printable(new UserError(code, message, more).describe())}\n`);
+  }
+  if (problem === undefined) return result.exitCode;
+  await write(io.stderr, `${printable(problem.describe())}\n`);
+  return result.exitCode === ExitCode.ok ? problem.exitCode : result.exitCode;
+}
+
+async function writeReport(report: RunReport, file: string): Promise<UserError | undefined> {
+  try {
+    await mkdir(path.dirname(path.resolve(file)), { recursive: true });
+    await writeFile(file, `${JSON.stringify(report, null, 2)}\n`);
+    return undefined;
+  } catch (error) {
+    return new UserError("REPORT_FILE_FAILED", `The report can't be written to ${file}: ${(error as Error).message}`);
+  }
+}
+
+function nonEmpty(text: string | undefined): string | undefined {
+  return text === "" ? undefined : text;
+}

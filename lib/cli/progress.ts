@@ -1,0 +1,106 @@
+import type { StepEvent } from "../glue/open-run.js";
+import type { Logger } from "../logger.js";
+import { type CliIo, widthOf } from "./io.js";
+import { duration, printable, styleFor } from "./style.js";
+
+const FRAMES = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
+const FRAME_MS = 100;
+const CLEAR_LINE = "\r\u001b[2K";
+
+/** What a run says while it goes on, all of it on stderr. */
+export interface Progress {
+  readonly log: Logger;
+  onStep(event: StepEvent): void;
+  /** Takes the moving line away. */
+  end(): void;
+}
+
+/** How much is said, and how. */
+export interface ProgressOptions {
+  readonly debug: boolean;
+  readonly color: boolean;
+}
+
+/**
+ * Shows a run's steps. On a terminal the step at work is one line that is drawn again and again, with its seconds; it stays
+ * behind when the step is done. Elsewhere each step is one plain line when it ends. Log lines come between them.
+ */
+export function createProgress(io: CliIo, options: ProgressOptions): Progress {
+  const { stderr } = io;
+  const style = styleFor(stderr, io.env, options.color);
+  const moving = stderr.isTTY === true && io.env.TERM !== "dumb";
+  const active: { readonly name: string; readonly started: number }[] = [];
+  let frame = 0;
+  let timer: NodeJS.Timeout | undefined;
+  let drawn = false;
+
+  const draw = () => {
+    const step = active.at(-1);
+    if (step === undefined) return;
+    const more = active.length > 1 ? ` (and ${active.length - 1} more)` : "";
+    const seconds = duration((performance.now() - step.started) / 1000);
+    const text = `${FRAMES[frame++ % FRAMES.length]} ${step.name}${more}  ${seconds}`;
+    stderr.write(`${CLEAR_LINE}${text.slice(0, widthOf(stderr) - 1)}`);
+    drawn = true;
+  };
+  const clear = () => {
+    if (drawn) stderr.write(CLEAR_LINE);
+    drawn = false;
+  };
+  const line = (text: string) => {
+    clear();
+    stderr.write(`${text}\n`);
+    if (moving && active.length > 0) draw();
+  };
+  const stopDrawing = () => {
+    clearInterval(timer);
+    timer = undefined;
+    clear();
+  };
+
+  const say = (prefix: string, paint: (text: string) => string) => (message: string, fields?: Fields) => {
+    line(paint(printable(`${prefix}${message}${showFields(fields)}`)));
+  };
+  return {
+    log: {
+      debug: options.debug ? say("debug: ", style.dim) : () => {},
+      info: say("", (text) => text),
+      warn: say("warning: ", style.yellow),
+      error: say("error: ", style.red),
+    },
+
+    onStep({ name, phase, seconds = 0, failed }) {
+      if (phase === "start") {
+        active.push({ name, started: performance.now() });
+        if (!moving) return;
+        draw();
+        timer ??= setInterval(draw, FRAME_MS).unref();
+        return;
+      }
+      const index = active.findLastIndex((step) => step.name === name);
+      if (index >= 0) active.splice(index, 1);
+      if (moving) {
+        const mark = failed ? style.red("✗") : style.green("✓");
+        line(`${mark} ${printable(name)}  ${style.dim(duration(seconds))}`);
+      } else {
+        line(`${failed ? "failed: " : ""}${printable(name)} (${duration(seconds)})`);
+      }
+      if (active.length === 0) stopDrawing();
+    },
+
+    end: stopDrawing,
+  };
+}
+
+type Fields = Readonly<Record<string, unknown>> | undefined;
+
+function showFields(fields: Fields): string {
+  if (fields === undefined) return "";
+  return Object.entries(fields)
+    .map(([name, value]) => ` ${name}=${typeof value === "string" ? value : JSON.stringify(value, bigintAsText)}`)
+    .join("");
+}
+
+function bigintAsText(_name: string, value: unknown): unknown {
+  return typeof value === "bigint" ? String(value) : value;
+}

@@ -1,0 +1,22 @@
+import { ExitCode, UserError } from "../errors.js";
+import type { Job } from "../glue/define-job.js";
+import { nearest } from "../glue/suggest.js";
+
+/** The jobs that come with the package. Loaded by name when asked for: each brings a good part of the Spark client. */
+const BUILT_IN: Readonly<Record<string, () => Promise<{ readonly default: Job }>>> = {
+  "iceberg-to-aurora": () => import("../../jobs/iceberg-to-aurora/job.js"),
+};
+
+/** Names of the jobs that come with the package. */
+export const BUILT_IN_JOBS: readonly string[] = Object.keys(BUILT_IN);
+
+/** @throws UserError `JOB_UNKNOWN` (exit 64) that says what was likely meant. */
+export async function loadBuiltInJob(name: string): Promise<Job> {
+  const load = Object.hasOwn(BUILT_IN, name) ? BUILT_IN[name] : undefined;
+  if (load !== undefined) return (await load()).default;
+  const meant = nearest(name, BUILT_IN_JOBS);
+  throw new UserError("JOB_UNKNOWN", `There is no job ${JSON.stringify(name)}`, {
+    hint: `${meant === undefined ? "" : `Did you mean ${meant}? `}\`glue-connect jobs\` lists the built-in ones; a job of yours is given by its path, e.g. ./my-job.ts`,
+    exitCode: ExitCode.usage,
+  });
+}
