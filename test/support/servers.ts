@@ -8,7 +8,7 @@ import { ensureSpark, stopSpark } from "../../lib/targets/local/spark.js";
 
 declare module "vitest" {
   export interface ProvidedContext {
-    /** `sc://127.0.0.1:PORT/;token=...` of the Spark server that the whole run shares. */
+    /** `sc://127.0.0.1:PORT/;use_ssl=false;token=...` of the Spark server that the whole run shares. */
     readonly sparkRemote: string;
     /** `postgresql://user:password@127.0.0.1:PORT/postgres`; make schemas of your own in it. */
     readonly postgresUrl: string;

@@ -5,7 +5,7 @@ import { probeSpark, type SparkAnswer } from "../../../lib/targets/local/spark-p
 const { port, token } = address(inject("sparkRemote"));
 
 function address(remote: string) {
-  const parts = /^sc:\/\/127\.0\.0\.1:(\d+)\/;token=(.+)$/.exec(remote);
+  const parts = /^sc:\/\/127\.0\.0\.1:(\d+)\/;.*token=([^;]+)$/.exec(remote);
   if (parts?.[1] === undefined || parts[2] === undefined) throw new Error("not the local server's address");
   return { port: Number(parts[1]), token: parts[2] };
 }
