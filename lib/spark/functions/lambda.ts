@@ -48,7 +48,7 @@ const binary =
 
 const withIndex =
   (name: string) =>
-  (column: ColumnOrName, body: Unary | Binary): Column =>
+  (column: ColumnOrName, body: Binary): Column =>
     higher(name, [column], arity(body, 1, 2), body as (...variables: Column[]) => Column);
 
 /** Each element of an array, changed; the second parameter is its index from 0. */

@@ -2,7 +2,7 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import { encodeRows } from "../arrow/encode.js";
 import type { Capabilities } from "../client/capabilities.js";
 import type { ActionOptions, SparkConnectClient } from "../client/client.js";
-import { Column, type Operand, toExpression } from "../column.js";
+import { Column, col, type Operand, toExpression } from "../column.js";
 import { DataFrame } from "../dataframe/dataframe.js";
 import { SparkConnectError } from "../errors.js";
 import type { SqlCommandSchema } from "../generated/spark/connect/commands_pb.js";
@@ -10,7 +10,7 @@ import type { Expression_Literal } from "../generated/spark/connect/expressions_
 import type { Relation } from "../generated/spark/connect/relations_pb.js";
 import { relation } from "../plan/nodes.js";
 import { DataFrameReader } from "../read/reader.js";
-import type { StructType } from "../types/data-type.js";
+import { type DataType, type StructType, sameType, types } from "../types/data-type.js";
 import { typeToJson } from "../types/json.js";
 import { schemaFromProto } from "../types/proto.js";
 import { SparkSessionBuilder } from "./builder.js";
@@ -118,15 +118,21 @@ export class SparkSession implements AsyncDisposable {
    */
   async createDataFrame(rows: readonly InputRow[], schema: StructType | string): Promise<DataFrame> {
     const type = typeof schema === "string" ? await this.parseDDL(schema) : schema;
-    const data = encodeRows(rows, type);
+    const wide = widenIntervals(type);
+    const data = encodeRows(rows, wide);
     if (data.byteLength > MAX_LOCAL_BYTES) {
       throw new SparkConnectError(
         "INVALID_ARGUMENT",
         `${rows.length} rows are ${Math.ceil(data.byteLength / 1_048_576)} MiB, more than a plan can hold; write them to a file`,
       );
     }
-    const value = { data, schema: JSON.stringify(typeToJson(type)) };
-    return this.dataFrame(relation({ case: "localRelation", value }));
+    const local = (schema: StructType) =>
+      this.dataFrame(relation({ case: "localRelation", value: { data, schema: JSON.stringify(typeToJson(schema)) } }));
+    if (wide === type) return local(type);
+    // Arrow has one kind of day-time interval; INTERVAL HOUR and its like are a cast on the server. By number, since
+    // names may repeat.
+    const numbered = local(types.struct(wide.fields.map((field, i) => ({ ...field, name: `_${i}` }))));
+    return numbered.select(type.fields.map((field, i) => col(`_${i}`).cast(field.dataType).as(field.name)));
   }
 
   /** Has the server read a schema in DDL. */
@@ -195,6 +201,29 @@ export class SparkSession implements AsyncDisposable {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
+  }
+}
+
+/** The same schema with the widest intervals; the very same object when there is nothing to widen. */
+function widenIntervals(schema: StructType): StructType {
+  const wide = widen(schema);
+  return wide.kind === "struct" && !sameType(wide, schema) ? wide : schema;
+}
+
+function widen(type: DataType): DataType {
+  switch (type.kind) {
+    case "daytime_interval":
+      return types.dayTimeInterval();
+    case "yearmonth_interval":
+      return types.yearMonthInterval();
+    case "array":
+      return { ...type, elementType: widen(type.elementType) };
+    case "map":
+      return { ...type, keyType: widen(type.keyType), valueType: widen(type.valueType) };
+    case "struct":
+      return { ...type, fields: type.fields.map((field) => ({ ...field, dataType: widen(field.dataType) })) };
+    default:
+      return type;
   }
 }
 
