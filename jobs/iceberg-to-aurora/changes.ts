@@ -10,8 +10,8 @@ import { columnName, quoteName, readSnapshot, type Source } from "./source.js";
 export type FindChanges = "auto" | "compare" | "changelog";
 
 /**
- * What is to be done to the target, as a plan that Spark has not run yet: a column `op` ({@link INSERT}, {@link UPDATE},
- * {@link DELETE}, or {@link EVERYTHING} when the rows are the whole table) and the row as `f0`, `f1`, ...; deleted rows have their key only.
+ * What is to be done to the target, as a plan that Spark has not run yet: a column `op` (`I` insert, `U` update, `D`
+ * delete; `U` throughout when the rows are the whole table) and the row as `f0`, `f1`, ...; deleted rows have their key only.
  */
 export interface Changes {
   readonly rows: DataFrame;
@@ -20,10 +20,9 @@ export interface Changes {
   readonly reason: string;
 }
 
-export const INSERT = "I";
-export const UPDATE = "U";
-export const DELETE = STAGED_DELETE;
-export const EVERYTHING = STAGED_UPSERT;
+const INSERT = "I";
+const UPDATE = STAGED_UPSERT;
+const DELETE = STAGED_DELETE;
 
 /** Up to this share of the table's rows rewritten, reading only the touched files was faster than comparing snapshots. */
 const CHANGELOG_SHARE = 0.25;
@@ -36,7 +35,7 @@ export async function everything(
   reason: string,
 ): Promise<Changes> {
   const rows = await readSnapshot(source, snapshotId, fields);
-  return { rows: rows.select(f.lit(EVERYTHING).as("op"), ...fieldColumns(fields)), way: "everything", reason };
+  return { rows: rows.select(f.lit(UPDATE).as("op"), ...fieldColumns(fields)), way: "everything", reason };
 }
 
 /**
@@ -201,5 +200,5 @@ export async function countChanges(rows: DataFrame): Promise<ChangeCounts> {
   const inserts = of(INSERT);
   const updates = of(UPDATE);
   const deletes = of(DELETE);
-  return { inserts, updates, deletes, total: inserts + updates + deletes + of(EVERYTHING) };
+  return { inserts, updates, deletes, total: inserts + updates + deletes };
 }

@@ -143,7 +143,7 @@ function codecOf(type: IcebergType): Codec | undefined {
     stagingType: "text",
     encode: (column) =>
       f.to_json(
-        f.transform(column, (item) => element.encode(item)),
+        f.transform(column, (item: Column) => element.encode(item)),
         JSON_OPTIONS,
       ),
     decode: (staged) =>

@@ -33,10 +33,10 @@ export function comparable(column: Column, type: IcebergType): Column {
   if (!containsMap(type)) return column;
   switch (type.kind) {
     case "list":
-      return f.transform(column, (item) => comparable(item, type.element.type));
+      return f.transform(column, (item: Column) => comparable(item, type.element.type));
     case "map":
       return f.array_sort(
-        f.transform(f.map_entries(column), (entry) =>
+        f.transform(f.map_entries(column), (entry: Column) =>
           f.struct(
             comparable(entry.getField("key"), type.key.type).as("key"),
             comparable(entry.getField("value"), type.value.type).as("value"),
@@ -58,7 +58,7 @@ export function jsonReady(column: Column, type: IcebergType): Column {
   if (!contains(type, (inner) => inner.kind === "map" && !isString(inner.key.type))) return column;
   switch (type.kind) {
     case "list":
-      return f.transform(column, (item) => jsonReady(item, type.element.type));
+      return f.transform(column, (item: Column) => jsonReady(item, type.element.type));
     case "map": {
       const values = f.transform_values(column, (_key, value) => jsonReady(value, type.value.type));
       if (isString(type.key.type)) return values;

@@ -30,6 +30,8 @@ beforeAll(async () => {
     outfile: bundle,
     bundle: true,
     platform: "node",
+    // Node 20 knows no `await using`.
+    target: "node20",
     format: "esm",
     packages: "external",
   });

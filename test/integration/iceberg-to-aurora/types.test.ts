@@ -69,7 +69,7 @@ const TYPES: readonly [string, readonly [string, string | null][], string, strin
       ["'plain'", "plain"],
       ["''", ""],
       ["NULL", null],
-      ["'quotes '' \" \\\\ backslash'", "quotes ' \" \\ backslash"],
+      ["'quotes \\' \" \\\\ backslash'", "quotes ' \" \\ backslash"],
       ["'zalgo e\u0301 😀 漢字 \\u200d \t\n'", "zalgo e\u0301 😀 漢字 \u200d \t\n"],
     ],
     "text",
