@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { chmodSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestProject } from "vitest/node";
@@ -32,15 +32,32 @@ const progress: Logger = {
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const home = mkdtempSync(join(tmpdir(), "glue-connect-test-"));
   const options = { home: join(home, "state"), ownerPid: process.pid, idleMinutes: 0, logger: progress };
+  // Open to the account that root's PostgreSQL runs as, so that all there is lies in here and goes with it.
+  chmodSync(home, 0o711);
+  const pids: number[] = [];
+  // An interrupted vitest exits without calling its teardowns: what can't wait is done here, the servers watch for our end.
+  const exit = () => {
+    for (const pid of pids) {
+      try {
+        process.kill(pid, "SIGKILL");
+      } catch {
+        // It has gone by itself.
+      }
+    }
+    rmSync(home, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 });
+  };
   const teardown = async () => {
+    process.removeListener("exit", exit);
     await Promise.all([stopSpark(options.home), stopPostgres(options.home)]);
     rmSync(home, { recursive: true, force: true });
   };
+  process.once("exit", exit);
   try {
     const [spark, postgres] = await Promise.all([
       ensureSpark(options),
       ensurePostgres({ ...options, ephemeral: true }),
     ]);
+    pids.push(spark.pid, postgres.pid);
     project.provide("sparkRemote", spark.remote);
     project.provide("postgresUrl", postgres.url);
     project.provide("warehouse", spark.warehouse);

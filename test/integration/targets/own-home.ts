@@ -1,13 +1,12 @@
 import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { onTestFinished } from "vitest";
+import { inject, onTestFinished } from "vitest";
 import { stopPostgres } from "../../../lib/targets/local/postgres.js";
 import { stopSpark } from "../../../lib/targets/local/spark.js";
 
-/** A state home of the test's own; whatever is up in it afterwards is stopped. */
-export function ownHome(parent: string = tmpdir()): string {
-  const folder = mkdtempSync(join(parent, "glue-connect-own-"));
+/** A state home of the test's own, inside the run's; whatever is up in it afterwards is stopped. */
+export function ownHome(): string {
+  const folder = mkdtempSync(join(inject("warehouse"), "..", "..", "own-"));
   // Open to the account that root's PostgreSQL runs as, so that everything is in here and goes with it.
   chmodSync(folder, 0o711);
   const home = join(folder, "state");

@@ -13,6 +13,9 @@ import { identifyProcess } from "../../../lib/targets/local/process-identity.js"
 import { ownHome, processesNaming } from "./own-home.js";
 import { output, program } from "./own-process.js";
 
+/** Whatever becomes of a test, what it started ends with its process. */
+const ownerPid = process.pid;
+
 async function query(url: string, sql: string): Promise<readonly unknown[]> {
   const client = new pg.Client({ connectionString: url });
   await client.connect();
@@ -34,7 +37,7 @@ function processesOf(home: string, { url }: LocalPostgres): readonly number[] {
 
 test("data and password survive a restart; down leaves no process", async () => {
   const home = ownHome();
-  const first = await ensurePostgres({ home });
+  const first = await ensurePostgres({ home, ownerPid });
   expect(first.started).toBe(true);
   await query(first.url, "create table kept as select 'ü' as a");
   expect(await query(first.url, "show fsync")).toEqual([{ fsync: "on" }]);
@@ -42,37 +45,37 @@ test("data and password survive a restart; down leaves no process", async () => 
   expect(statSync(join(home, "postgres", "password")).mode & 0o777).toBe(0o600);
   expect(await localEnvironment({ home })).toEqual({ GLUE_CONNECT_POSTGRES_URL: first.url });
 
-  const again = await ensurePostgres({ home });
+  const again = await ensurePostgres({ home, ownerPid });
   expect(again).toEqual({ ...first, started: false });
 
   expect(await localDown(["postgres"], { home })).toEqual([{ name: "postgres", pid: first.pid }]);
   expect(await poll(() => processesOf(home, first).length === 0 || undefined, { timeoutMs: 10_000 })).toBe(true);
   expect(await localStatus({ home })).toContainEqual({ name: "postgres", state: "down" });
 
-  const second = await ensurePostgres({ home });
+  const second = await ensurePostgres({ home, ownerPid });
   expect(second).toMatchObject({ started: true, password: first.password });
   expect(await query(second.url, "select * from kept")).toEqual([{ a: "ü" }]);
 });
 
 test("it was killed: the next start recovers what was committed", async () => {
   const home = ownHome();
-  const first = await ensurePostgres({ home });
+  const first = await ensurePostgres({ home, ownerPid });
   await query(first.url, "create table kept as select 1 as a");
   process.kill(first.pid, "SIGKILL");
   expect(await ended(first.pid)).toBe(true);
-  const second = await ensurePostgres({ home });
+  const second = await ensurePostgres({ home, ownerPid });
   expect(second.started).toBe(true);
   expect(await query(second.url, "select * from kept")).toEqual([{ a: 1 }]);
 });
 
 test("a state file whose pid is another program's counts for nothing", async () => {
   const home = ownHome();
-  const { pid, url } = await ensurePostgres({ home });
+  const { pid, url } = await ensurePostgres({ home, ownerPid });
   const stateFile = join(home, "postgres.json");
   const state = JSON.parse(readFileSync(stateFile, "utf8")) as object;
   await localDown(["postgres"], { home });
   writeFileSync(stateFile, JSON.stringify({ ...state, pid: process.pid }));
-  const anew = await ensurePostgres({ home });
+  const anew = await ensurePostgres({ home, ownerPid });
   expect(anew.started).toBe(true);
   expect(anew.pid).not.toBe(pid);
   expect(anew.password).toBe(new URL(url).password);
@@ -80,10 +83,10 @@ test("a state file whose pid is another program's counts for nothing", async () 
 
 test("callers in three processes get one server", async () => {
   const home = ownHome();
-  const ensure = await program(`const [, , home] = process.argv;
-    const { pid, started } = await targets.ensurePostgres({ home });
+  const ensure = await program(`const [, , home, ownerPid] = process.argv;
+    const { pid, started } = await targets.ensurePostgres({ home, ownerPid: Number(ownerPid) });
     console.log(JSON.stringify({ pid, started }));`);
-  const all = (await Promise.all([ensure(home), ensure(home), ensure(home)].map(output))).map(
+  const all = (await Promise.all([1, 2, 3].map(() => output(ensure(home, String(ownerPid)))))).map(
     (text) => JSON.parse(text) as { pid: number; started: boolean },
   );
   expect(new Set(all.map(({ pid }) => pid)).size).toBe(1);
@@ -91,7 +94,7 @@ test("callers in three processes get one server", async () => {
 });
 
 test("a wrong password and none are refused, and other addresses hear nothing", async () => {
-  const { url, port } = await ensurePostgres({ home: ownHome(), ephemeral: true });
+  const { url, port } = await ensurePostgres({ home: ownHome(), ownerPid, ephemeral: true });
   const wrong = new URL(url);
   wrong.password = "guess";
   await expect(query(wrong.href, "select 1")).rejects.toMatchObject({ code: "28P01" });
@@ -110,7 +113,7 @@ test("a wrong password and none are refused, and other addresses hear nothing", 
 
 test("it stops when nobody uses it, not while a client is connected, and its guard with it", async () => {
   const home = ownHome();
-  const server = await ensurePostgres({ home, ephemeral: true, idleMinutes: 2 / 60 });
+  const server = await ensurePostgres({ home, ownerPid, ephemeral: true, idleMinutes: 2 / 60 });
   const client = new pg.Client({ connectionString: server.url });
   await client.connect();
   const begun = performance.now();
@@ -138,12 +141,14 @@ describe("clear errors", () => {
     await once(server, "listening");
     const address = server.address();
     const port = typeof address === "object" && address !== null ? address.port : 0;
-    await expect(ensurePostgres({ home: ownHome(), port })).rejects.toMatchObject({ code: "POSTGRES_PORT_BUSY" });
+    await expect(ensurePostgres({ home: ownHome(), ownerPid, port })).rejects.toMatchObject({
+      code: "POSTGRES_PORT_BUSY",
+    });
   });
 
   test("a setting that PostgreSQL doesn't know", async () => {
     const settings = { no_such_setting: "1" };
-    await expect(ensurePostgres({ home: ownHome(), ephemeral: true, settings })).rejects.toMatchObject({
+    await expect(ensurePostgres({ home: ownHome(), ownerPid, ephemeral: true, settings })).rejects.toMatchObject({
       code: "POSTGRES_START_FAILED",
       problems: [expect.stringContaining("no_such_setting"), expect.stringContaining("Its log is")],
     });
@@ -151,7 +156,7 @@ describe("clear errors", () => {
 
   test("a GLUE_CONNECT_PG_BIN without PostgreSQL", async () => {
     const env = { ...process.env, GLUE_CONNECT_PG_BIN: "/nowhere" };
-    await expect(ensurePostgres({ home: ownHome(), env })).rejects.toMatchObject({
+    await expect(ensurePostgres({ home: ownHome(), ownerPid, env })).rejects.toMatchObject({
       code: "POSTGRES_MISSING",
       message: "GLUE_CONNECT_PG_BIN is /nowhere, and initdb and postgres can't be run there",
       exitCode: 66,
@@ -160,18 +165,18 @@ describe("clear errors", () => {
 
   test("data of another version, and data whose password is gone", async () => {
     const home = ownHome();
-    await ensurePostgres({ home });
+    await ensurePostgres({ home, ownerPid });
     const { dataFolder } = JSON.parse(readFileSync(join(home, "postgres.json"), "utf8")) as { dataFolder: string };
     await localDown(["postgres"], { home });
     const version = readFileSync(join(dataFolder, "PG_VERSION"), "utf8");
     writeFileSync(join(dataFolder, "PG_VERSION"), "9\n");
-    await expect(ensurePostgres({ home })).rejects.toMatchObject({
+    await expect(ensurePostgres({ home, ownerPid })).rejects.toMatchObject({
       code: "POSTGRES_DATA_UNUSABLE",
       message: expect.stringContaining("is of PostgreSQL 9, the programs are postgres (PostgreSQL)"),
     });
     writeFileSync(join(dataFolder, "PG_VERSION"), version);
     rmSync(join(home, "postgres", "password"));
-    await expect(ensurePostgres({ home })).rejects.toMatchObject({
+    await expect(ensurePostgres({ home, ownerPid })).rejects.toMatchObject({
       code: "POSTGRES_DATA_UNUSABLE",
       message: expect.stringContaining("password"),
     });
@@ -180,7 +185,7 @@ describe("clear errors", () => {
 
 describe("whoever starts it", () => {
   test("root's runs as another user, anyone else's as themselves", async () => {
-    const { pid } = await ensurePostgres({ home: ownHome(), ephemeral: true });
+    const { pid } = await ensurePostgres({ home: ownHome(), ownerPid, ephemeral: true });
     const runner = Number(/^Uid:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]);
     expect(runner).toBe(serviceAccount()?.uid ?? userInfo().uid);
     expect(runner).not.toBe(0);
@@ -189,7 +194,7 @@ describe("whoever starts it", () => {
   test("with a state home that it can't get to, as under /root: the data is elsewhere, and stays there", async () => {
     const home = ownHome();
     chmodSync(join(home, ".."), 0o700);
-    const first = await ensurePostgres({ home });
+    const first = await ensurePostgres({ home, ownerPid });
     const { dataFolder } = JSON.parse(readFileSync(join(home, "postgres.json"), "utf8")) as { dataFolder: string };
     // For whoever isn't root a closed folder of their own is no obstacle.
     expect(dataFolder.startsWith(home)).toBe(serviceAccount() === undefined);
@@ -198,7 +203,7 @@ describe("whoever starts it", () => {
     await localDown(["postgres"], { home });
 
     chmodSync(join(home, ".."), 0o711);
-    const second = await ensurePostgres({ home });
+    const second = await ensurePostgres({ home, ownerPid });
     expect(await query(second.url, "select * from kept")).toEqual([{ a: 1 }]);
   });
 });

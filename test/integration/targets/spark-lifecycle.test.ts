@@ -13,8 +13,11 @@ import { ensureSpark } from "../../../lib/targets/local/spark.js";
 import { ownHome, processesNaming } from "./own-home.js";
 import { output, program } from "./own-process.js";
 
-const ENSURE = `const [, , home] = process.argv;
-const { pid, port, started } = await targets.ensureSpark({ home });
+/** Whatever becomes of a test, what it started ends with its process. */
+const ownerPid = process.pid;
+
+const ENSURE = `const [, , home, ownerPid] = process.argv;
+const { pid, port, started } = await targets.ensureSpark({ home, ownerPid: Number(ownerPid) });
 console.log(JSON.stringify({ pid, port, started }));`;
 
 interface Ensured {
@@ -30,21 +33,21 @@ async function ended(pid: number): Promise<boolean> {
 test("one server for all: callers in three processes, one later, one after its state file was lost track of", async () => {
   const home = ownHome();
   const ensure = await program(ENSURE);
-  const first = (await Promise.all([ensure(home), ensure(home), ensure(home)].map(output))).map(
+  const first = (await Promise.all([1, 2, 3].map(() => output(ensure(home, String(ownerPid)))))).map(
     (text) => JSON.parse(text) as Ensured,
   );
   expect(new Set(first.map(({ pid }) => pid)).size).toBe(1);
   expect(first.filter(({ started }) => started)).toHaveLength(1);
   expect(processesNaming(home)).toEqual([first[0]?.pid]);
 
-  const later = await ensureSpark({ home });
+  const later = await ensureSpark({ home, ownerPid });
   expect(later).toMatchObject({ pid: first[0]?.pid, port: first[0]?.port, started: false });
 
   // Its process is there, and is another's: as after a restart of the machine.
   const stateFile = join(home, "spark.json");
   const state = JSON.parse(readFileSync(stateFile, "utf8")) as object;
   writeFileSync(stateFile, JSON.stringify({ ...state, pid: process.pid }));
-  const anew = await ensureSpark({ home });
+  const anew = await ensureSpark({ home, ownerPid });
   expect(anew.started).toBe(true);
   expect(anew.pid).not.toBe(later.pid);
 
@@ -64,11 +67,11 @@ test("one server for all: callers in three processes, one later, one after its s
 test("a caller that is killed while it starts one leaves it to the next", async () => {
   const home = ownHome();
   const ensure = await program(ENSURE);
-  const killed = ensure(home);
+  const killed = ensure(home, String(ownerPid));
   const pid = await poll(() => processesNaming(join(home, "spark", "spark.properties"))[0], { timeoutMs: 60_000 });
   killed.kill("SIGKILL");
   await once(killed, "close");
-  const next = await ensureSpark({ home });
+  const next = await ensureSpark({ home, ownerPid });
   expect(next).toMatchObject({ pid, started: false });
 });
 
@@ -82,7 +85,7 @@ test("it ends with the process that it was started for", async () => {
 
 test("it ends when nobody uses it, and not before: a job whose client has gone is use", async () => {
   const home = ownHome();
-  const { port, remote, pid, logFile } = await ensureSpark({ home, idleMinutes: 2 / 60 });
+  const { port, remote, pid, logFile } = await ensureSpark({ home, ownerPid, idleMinutes: 2 / 60 });
   const begun = performance.now();
   await abandonQuery(
     port,
