@@ -1,4 +1,5 @@
 import { Column, type ColumnOrName, lit, type Operand, toExpression } from "../column.js";
+import type { DataFrame } from "../dataframe/dataframe.js";
 import { call } from "../plan/nodes.js";
 import { f0, f1, f2, f2opt, f3, fn, invoke } from "./call.js";
 
@@ -47,10 +48,13 @@ export const current_user = f0("current_user");
 export const user = f0("user");
 export const version = f0("version");
 export const uuid = f0("uuid");
-/** The type of a value, as text. */
-export const typeof_ = f1("typeof");
+/** The type of a value, as text: `f.typeof("x")`. */
+const typeOf = f1("typeof");
+
+export { typeOf as typeof };
 export const java_method = f2opt("java_method");
 export const reflect = f2opt("reflect");
-/** Advises Spark to send a small side of a join to all executors; for a DataFrame use `hint("broadcast")`. */
+/** Advises Spark to send a small side of a join to all executors. */
+export const broadcast = (df: DataFrame): DataFrame => df.hint("broadcast");
 export const grouping = f1("grouping");
 export const grouping_id = fn("grouping_id");

@@ -1,5 +1,5 @@
 import { type Column, type ColumnOrName, lit, type Operand } from "../column.js";
-import { f0, f1, f1opt, f2, f2opt, fn, invoke, withValues } from "./call.js";
+import { f0, f1, f1opt, f2, fn, invoke, withValues } from "./call.js";
 
 /** @param months a number or a column */
 export const add_months = (start: ColumnOrName, months: Operand): Column => withValues("add_months", [start], months);
@@ -88,8 +88,6 @@ export const unix_timestamp = (column?: ColumnOrName, format?: string): Column =
 export const weekday = f1("weekday");
 export const weekofyear = f1("weekofyear");
 export const year = f1("year");
-export const timestamp_add = f2opt("timestampadd");
-export const timestamp_diff = f2opt("timestampdiff");
 
 // Partition transforms, for `writeTo(...).partitionedBy(...)`
 export const years = f1("years");

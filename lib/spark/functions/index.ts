@@ -7,7 +7,7 @@
  * @module
  */
 
-export { and, callFunction, col, expr, lit, or } from "../column.js";
+export { and, callFunction, col, col as column, expr, lit, lit as typedLit, or } from "../column.js";
 export * from "./aggregate.js";
 export * from "./collection.js";
 export * from "./conditional.js";
@@ -15,4 +15,5 @@ export * from "./datetime.js";
 export * from "./lambda.js";
 export * from "./math.js";
 export * from "./order.js";
+export * from "./spark4.js";
 export * from "./string.js";

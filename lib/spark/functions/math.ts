@@ -55,6 +55,8 @@ const seeded =
     // A seed of our own: without one the server would draw another at each analysis of the plan.
     invoke(name, [lit(seed ?? Math.floor(Math.random() * Number.MAX_SAFE_INTEGER))]);
 export const rand = seeded("rand");
+/** The same as {@link rand}. */
+export const random = rand;
 export const randn = seeded("randn");
 export const rint = f1("rint");
 export const round = (column: ColumnOrName, scale?: number): Column => withValues("round", [column], scale);

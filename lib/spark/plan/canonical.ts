@@ -60,8 +60,8 @@ export function redact<T>(plan: T): T {
 }
 
 /**
- * A copy of a plan without what differs from run to run: plan ids are counted from 1 in the order in which they appear, so
- * that a column's link to its DataFrame is still seen; random lambda numbers likewise.
+ * A copy of a plan without what differs from run to run: plan ids are counted from 1, inputs before what is built on
+ * them, so that a column's link to its DataFrame is still seen; the variables of lambdas likewise.
  */
 export function canonical<T>(plan: T): T {
   const ids = new Map<bigint, bigint>();
