@@ -61,7 +61,7 @@ export function addJobCommand(
     const argv = command.args.slice(1);
     if (name === undefined || name.startsWith("-")) {
       if (flags.help && name === undefined) {
-        await write(io.stdout, command.helpInformation());
+        command.outputHelp();
         return;
       }
       throw new UserError("JOB_MISSING", "No job was named", {

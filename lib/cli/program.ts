@@ -5,6 +5,7 @@ import { ExitCode } from "../errors.js";
 import { describeFailure } from "../glue/failure.js";
 import { registerLocalCommand } from "../targets/local/command.js";
 import { packageRoot } from "../targets/local/package-root.js";
+import { registerDemoCommand } from "./demo.js";
 import { type CliIo, write } from "./io.js";
 import { registerJobsCommand } from "./jobs.js";
 import { registerPlanCommand } from "./plan.js";
@@ -22,6 +23,10 @@ export async function runCommandLine(argv: readonly string[], io: CliIo): Promis
   const program = createProgram(io, (code) => {
     exitCode = code;
   });
+  if (argv.length === 0) {
+    await write(io.stderr, program.helpInformation());
+    return ExitCode.usage;
+  }
   try {
     await program.parseAsync([...argv], { from: "user" });
     return exitCode;
@@ -50,6 +55,7 @@ function createProgram(io: CliIo, finish: (exitCode: ExitCode) => void): Command
   registerRunCommand(program, io, finish);
   registerPlanCommand(program, io, finish);
   registerJobsCommand(program, io);
+  registerDemoCommand(program, io, finish);
   registerLocalCommand(program, {
     stdout: (text) => void io.stdout.write(text),
     stderr: (text) => void io.stderr.write(text),
@@ -76,12 +82,10 @@ async function showError(error: unknown, argv: readonly string[], io: CliIo): Pr
 /** `undefined` for what commander throws although all is well: help and version were asked for and shown. */
 function usageError(error: CommanderError): ReturnType<typeof describeFailure> | undefined {
   if (error.exitCode === 0) return undefined;
-  // The help of the program goes to stderr when no command is given.
-  const noCommand = error.code === "commander.help";
   return {
     error: {
       code: "USAGE",
-      message: noCommand ? "No command was given" : error.message.replace(/^error: /, "").replaceAll("\n", " "),
+      message: error.message.replace(/^error: /, "").replaceAll("\n", " "),
       problems: [],
       hint: "glue-connect --help lists the commands, and each of them has --help",
     },

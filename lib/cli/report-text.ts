@@ -1,4 +1,4 @@
-import type { Json, RunReportJson, StepReport, TableReportJson, TableStatus } from "../glue/report.js";
+import type { Json, RunReportJson, StepReport, TableReportJson } from "../glue/report.js";
 import { count, duration, printable, type Style, twoColumns, wrap } from "./style.js";
 
 /**
@@ -43,16 +43,16 @@ function outcome(report: RunReportJson, style: Style): string {
     : style.green("PLAN: nothing to do; nothing was written");
 }
 
-const MARKS: Readonly<Record<TableStatus, (style: Style) => string>> = {
-  SUCCEEDED: (style) => style.green("loaded"),
-  PLANNED: (style) => style.yellow("planned"),
-  SKIPPED: (style) => style.dim("skipped"),
-  FAILED: (style) => style.red("failed"),
-};
+function mark({ status, changes }: TableReportJson, style: Style): string {
+  if (status === "FAILED") return style.red("failed");
+  if (status === "SKIPPED") return style.dim("skipped");
+  if (status === "PLANNED") return changes ? style.yellow("planned") : style.green("nothing to do");
+  if (status === "SUCCEEDED") return style.green(changes ? "loaded" : "nothing had changed");
+  return "";
+}
 
 function tableText(name: string, table: TableReportJson, report: RunReportJson, style: Style, width: number): string {
   const target = table.target === undefined ? "" : ` → ${table.target}`;
-  const status = table.status === undefined ? "" : `  ${MARKS[table.status](style)}`;
   const rows: [string, string][] = [];
   const add = (term: string, text: string | undefined) => {
     if (text !== undefined && text !== "") rows.push([term, printable(text)]);
@@ -69,7 +69,7 @@ function tableText(name: string, table: TableReportJson, report: RunReportJson, 
   for (const [detail, value] of Object.entries(table.details)) add(words(detail), inWords(value));
   for (const statement of table.ddl) add("DDL", statement);
   if (table.error !== undefined) add("error", `${table.error.code}: ${table.error.message}`);
-  const head = `${style.bold(printable(`${name}${target}`))}${status}`;
+  const head = `${style.bold(printable(`${name}${target}`))}  ${mark(table, style)}`.trimEnd();
   return rows.length === 0 ? head : `${head}\n${twoColumns(rows, width)}`;
 }
 

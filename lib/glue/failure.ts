@@ -15,7 +15,7 @@ export interface Failure {
  * called the defect that it is.
  */
 export function describeFailure(error: unknown): Failure {
-  if (error instanceof UserError) return ofUserError(error);
+  if (isUserError(error)) return ofUserError(error);
   if (error instanceof SparkConnectError) return ofUserError(explainSparkError(error));
   const message = error instanceof Error ? error.message || error.name : String(error);
   return {
@@ -28,6 +28,14 @@ export function describeFailure(error: unknown): Failure {
     exitCode: ExitCode.failed,
     ...(error instanceof Error && error.stack !== undefined ? { stack: withCauses(error) } : {}),
   };
+}
+
+/** A job from elsewhere may bring its own copy of this package, and with it another class of the same name. */
+function isUserError(error: unknown): error is UserError {
+  if (error instanceof UserError) return true;
+  if (!(error instanceof Error) || error.name !== "UserError") return false;
+  const { code, exitCode, problems } = error as Partial<UserError>;
+  return typeof code === "string" && typeof exitCode === "number" && Array.isArray(problems);
 }
 
 function ofUserError(error: UserError): Failure {

@@ -98,7 +98,7 @@ function interrupted(reason: unknown): Failure {
       code: timeout ? "TIMEOUT" : "INTERRUPTED",
       message: timeout ? "The run took longer than it may" : "The run was interrupted before it was done",
       problems: [],
-      hint: "Nothing half-done is left that counts: run again to go on",
+      hint: timeout ? "Give it more time, or less to do" : "Run it again to go on",
     },
     exitCode: timeout ? ExitCode.failed : ExitCode.interrupted,
   };
