@@ -31,9 +31,16 @@ export interface PutOptions {
 export interface ObjectStore {
   /** `undefined` when there is none. */
   get(uri: string): Promise<StoredObject | undefined>;
-  /** @throws UserError `PRECONDITION_FAILED`, `STORAGE_ACCESS_DENIED`, `STORAGE_NOT_FOUND` (no such bucket). */
+  /**
+   * Writes the whole object. A conditional write must never put the same bytes twice: that is how the store tells its own
+   * write, whose answer was lost, from another's. After any other error than `PRECONDITION_FAILED` the write may still
+   * have taken effect: read it back. On one object use conditional writes only, or none.
+   *
+   * @throws UserError `PRECONDITION_FAILED`, `STORAGE_ACCESS_DENIED`, `STORAGE_NOT_FOUND` (no such bucket),
+   *   `STORAGE_FAILED`, and for S3 `AWS_UNREACHABLE`, `AWS_THROTTLED` and the others of `awsFailure`.
+   */
   put(uri: string, body: string | Uint8Array, options?: PutOptions): Promise<ObjectInfo>;
-  /** Every object below a prefix, in UTF-8 order of their URIs, paged behind the scenes. */
+  /** Every object below a prefix, in the byte order of their keys or paths, paged behind the scenes. */
   list(prefix: string): AsyncIterable<ObjectInfo>;
   copy(from: string, to: string): Promise<void>;
   /** No error when there is none. */

@@ -8,8 +8,11 @@ import {
 } from "@aws-sdk/client-s3";
 import { type AwsOptions, awsClientConfig, awsErrorName, awsErrorStatus, awsFailure } from "../aws.js";
 import { ExitCode, UserError } from "../errors.js";
-import type { ObjectStore } from "./object-store.js";
+import type { ObjectStore, PutOptions, StoredObject } from "./object-store.js";
 import { parseS3Uri, type S3Location } from "./uri.js";
+
+// How often a conditional write is sent when S3 answers that it could not decide.
+const MAX_UNDECIDED = 4;
 
 /** Objects in S3, or in anything that speaks its protocol. */
 export function createS3Store(aws: AwsOptions): ObjectStore {
@@ -19,45 +22,44 @@ export function createS3Store(aws: AwsOptions): ObjectStore {
     forcePathStyle: (aws.endpoint ?? process.env.AWS_ENDPOINT_URL_S3 ?? process.env.AWS_ENDPOINT_URL) !== undefined,
   });
 
+  const get = async (uri: string): Promise<StoredObject | undefined> => {
+    const { bucket, key } = objectLocation(uri);
+    try {
+      const answer = await client.send(new GetObjectCommand({ Bucket: bucket, Key: key }));
+      const body = (await answer.Body?.transformToByteArray()) ?? new Uint8Array();
+      return {
+        uri,
+        body,
+        size: body.length,
+        etag: answer.ETag ?? "",
+        modified: answer.LastModified ?? new Date(0),
+      };
+    } catch (error) {
+      if (awsErrorName(error) === "NoSuchKey") return undefined;
+      throw failure(error, { bucket, key }, `reading ${uri}`, "s3:GetObject");
+    }
+  };
+
   return {
-    async get(uri) {
-      const { bucket, key } = objectLocation(uri);
-      try {
-        const answer = await client.send(new GetObjectCommand({ Bucket: bucket, Key: key }));
-        const body = (await answer.Body?.transformToByteArray()) ?? new Uint8Array();
-        return {
-          uri,
-          body,
-          size: body.length,
-          etag: answer.ETag ?? "",
-          modified: answer.LastModified ?? new Date(0),
-        };
-      } catch (error) {
-        if (awsErrorName(error) === "NoSuchKey") return undefined;
-        throw failure(error, { bucket, key }, `reading ${uri}`, "s3:GetObject");
-      }
-    },
+    get,
 
     async put(uri, body, options = {}) {
-      const { bucket, key } = objectLocation(uri);
+      const location = objectLocation(uri);
       const bytes = typeof body === "string" ? Buffer.from(body, "utf8") : body;
-      try {
-        const answer = await client.send(
-          new PutObjectCommand({
-            Bucket: bucket,
-            Key: key,
-            Body: bytes,
-            ...(options.ifMatch === undefined ? {} : { IfMatch: options.ifMatch }),
-            ...(options.ifNoneMatch === undefined ? {} : { IfNoneMatch: "*" }),
-            ...(options.kmsKeyId === undefined
-              ? {}
-              : { ServerSideEncryption: "aws:kms" as const, SSEKMSKeyId: options.kmsKeyId }),
-            ...(options.contentType === undefined ? {} : { ContentType: options.contentType }),
-          }),
-        );
-        return { uri, size: bytes.length, etag: answer.ETag ?? "", modified: new Date() };
-      } catch (error) {
-        throw failure(error, { bucket, key }, `writing ${uri}`, "s3:PutObject");
+      for (let attempt = 1; ; attempt++) {
+        try {
+          const answer = await client.send(putCommand(location, bytes, options));
+          return { uri, size: bytes.length, etag: answer.ETag ?? "", modified: new Date() };
+        } catch (error) {
+          const refusal = isConditional(options) ? conditionRefused(error) : undefined;
+          if (refusal === undefined) throw failure(error, location, `writing ${uri}`, "s3:PutObject");
+          // Two writers met and S3 decided for neither: asking again with the same condition can't do harm.
+          if (refusal === "undecided" && attempt < MAX_UNDECIDED) continue;
+          // When an answer is lost the SDK sends the request again, and then our own first one is what stands in the way.
+          const now = wasRepeated(error) ? await get(uri) : undefined;
+          if (now !== undefined && Buffer.from(bytes).equals(now.body)) return now;
+          throw preconditionFailed(uri, error);
+        }
       }
     },
 
@@ -114,26 +116,54 @@ function objectLocation(uri: string): S3Location {
   return location;
 }
 
+function putCommand({ bucket, key }: S3Location, bytes: Uint8Array, options: PutOptions): PutObjectCommand {
+  return new PutObjectCommand({
+    Bucket: bucket,
+    Key: key,
+    Body: bytes,
+    ...(options.ifMatch === undefined ? {} : { IfMatch: options.ifMatch }),
+    ...(options.ifNoneMatch === undefined ? {} : { IfNoneMatch: "*" }),
+    ...(options.kmsKeyId === undefined
+      ? {}
+      : { ServerSideEncryption: "aws:kms" as const, SSEKMSKeyId: options.kmsKeyId }),
+    ...(options.contentType === undefined ? {} : { ContentType: options.contentType }),
+  });
+}
+
+function isConditional(options: PutOptions): boolean {
+  return options.ifMatch !== undefined || options.ifNoneMatch !== undefined;
+}
+
+/** What S3 says to a condition that doesn't hold: 412, 404 for If-Match on nothing, 409 when two writers met. */
+function conditionRefused(error: unknown): "refused" | "undecided" | undefined {
+  const status = awsErrorStatus(error);
+  if (status === 409) return "undecided";
+  return status === 412 || awsErrorName(error) === "NoSuchKey" ? "refused" : undefined;
+}
+
+function wasRepeated(error: unknown): boolean {
+  return ((error as { $metadata?: { attempts?: number } }).$metadata?.attempts ?? 1) > 1;
+}
+
+function preconditionFailed(uri: string, cause: unknown): UserError {
+  return new UserError("PRECONDITION_FAILED", `${uri} was changed by someone else meanwhile`, {
+    hint: "Another run is at work on the same state; run again when it is done",
+    exitCode: ExitCode.retryable,
+    cause,
+  });
+}
+
 function nothingToCopy(uri: string, cause: unknown): UserError {
   return new UserError("STORAGE_NOT_FOUND", `There is no ${uri} to copy`, { cause });
 }
 
-function failure(error: unknown, { bucket, key }: S3Location, doing: string, permission: string): UserError {
+function failure(error: unknown, { bucket }: S3Location, doing: string, permission: string): UserError {
   if (error instanceof UserError) return error;
   const name = awsErrorName(error);
-  const status = awsErrorStatus(error);
   if (name === "NoSuchBucket") {
     return new UserError("STORAGE_NOT_FOUND", `There is no bucket ${bucket} (${doing})`, {
       hint: "Check the bucket's name, the region and the account",
       exitCode: ExitCode.configuration,
-      cause: error,
-    });
-  }
-  // 409 is S3's answer to the one of two simultaneous conditional writes that came second; 404 to If-Match on nothing.
-  if (status === 412 || status === 409 || name === "PreconditionFailed" || name === "NoSuchKey") {
-    return new UserError("PRECONDITION_FAILED", `s3://${bucket}/${key} was changed by someone else meanwhile`, {
-      hint: "Another run is at work on the same state; run again when it is done",
-      exitCode: ExitCode.retryable,
       cause: error,
     });
   }

@@ -3,6 +3,7 @@ import { CreateBucketCommand, HeadObjectCommand, S3Client } from "@aws-sdk/clien
 import { beforeAll, describe, expect, inject, test } from "vitest";
 import { createObjectStore, fileUriOfPath } from "../../../lib/storage/index.js";
 import { AWS_TEST_OPTIONS, deadEndpoint } from "../../support/aws.js";
+import { type Fault, startProxy } from "../../support/aws-proxy.js";
 import { objectStoreContract } from "../../unit/storage/object-store-contract.js";
 
 const aws = { ...AWS_TEST_OPTIONS, endpoint: inject("awsEndpoint") };
@@ -57,6 +58,42 @@ describe("S3 store", () => {
     await store.copy(local, `s3://${bucket}/from-file`);
     expect(Buffer.from((await store.get(`s3://${bucket}/from-file`))?.body ?? []).toString()).toBe("content");
     await store.delete(local);
+  });
+
+  test("a conditional write whose answer is lost is known as our own", async () => {
+    const uri = `s3://${bucket}/lost/answer`;
+    const { etag } = await store.put(uri, "before");
+    await using proxy = await startProxy(aws.endpoint, ["drop"]);
+    const behind = createObjectStore({ ...aws, endpoint: proxy.endpoint });
+    const put = await behind.put(uri, "ours", { ifMatch: etag });
+    expect(proxy.puts).toBe(2);
+    expect(await store.get(uri)).toMatchObject({ etag: put.etag, size: 4 });
+
+    await using second = await startProxy(aws.endpoint, ["drop"]);
+    const created = createObjectStore({ ...aws, endpoint: second.endpoint });
+    await created.put(`s3://${bucket}/lost/created`, "ours", { ifNoneMatch: true });
+    expect(second.puts).toBe(2);
+  });
+
+  test("another's write isn't taken for ours, also when the connection was lost", async () => {
+    const uri = `s3://${bucket}/lost/race`;
+    await store.put(uri, "theirs");
+    await using proxy = await startProxy(aws.endpoint, ["drop"]);
+    const behind = createObjectStore({ ...aws, endpoint: proxy.endpoint });
+    await expect(behind.put(uri, "ours", { ifNoneMatch: true })).rejects.toMatchObject({ code: "PRECONDITION_FAILED" });
+    expect((await store.get(uri))?.size).toBe("theirs".length);
+  });
+
+  test("a conditional write that S3 couldn't decide is asked for again", async () => {
+    const uri = `s3://${bucket}/undecided`;
+    await using proxy = await startProxy(aws.endpoint, ["conflict", "conflict"]);
+    const behind = createObjectStore({ ...aws, endpoint: proxy.endpoint });
+    await behind.put(uri, "ours", { ifNoneMatch: true });
+    expect(proxy.puts).toBe(3);
+    await using stuck = await startProxy(aws.endpoint, Array<Fault>(20).fill("conflict"));
+    await expect(
+      createObjectStore({ ...aws, endpoint: stuck.endpoint }).put(uri, "x", { ifNoneMatch: true }),
+    ).rejects.toMatchObject({ code: "PRECONDITION_FAILED", exitCode: 75 });
   });
 
   test("no such bucket", async () => {
