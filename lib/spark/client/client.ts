@@ -2,8 +2,6 @@ import { randomUUID } from "node:crypto";
 import { create, type DescMethod, type MessageInitShape, type MessageShape } from "@bufbuild/protobuf";
 import { SparkConnectError } from "../errors.js";
 import {
-  AddArtifactsRequestSchema,
-  type AddArtifactsResponse,
   type AnalyzePlanRequestSchema,
   type AnalyzePlanResponse,
   type ConfigRequest_OperationSchema,
@@ -173,16 +171,6 @@ export class SparkConnectClient {
     );
     if (options.sessionId === undefined) this.#observe(response);
     return response.interruptedIds;
-  }
-
-  /** Sends files and cached data to the session. */
-  async addArtifacts(
-    payloads: readonly NonNullable<MessageInitShape<typeof AddArtifactsRequestSchema>["payload"]>[],
-  ): Promise<AddArtifactsResponse> {
-    const requests = payloads.map((payload) => create(AddArtifactsRequestSchema, { ...this.#identity(), payload }));
-    return this.#retrying(undefined, () =>
-      this.#transport.clientStream(SparkConnectService.method.addArtifacts, requests),
-    );
   }
 
   /** Waits for releases that are under way, releases the session where the server can, and closes the channel. */

@@ -32,7 +32,6 @@ export interface ResponseStream<T> {
 
 type Unary = DescMethod & { readonly methodKind: "unary" };
 type ServerStreaming = DescMethod & { readonly methodKind: "server_streaming" };
-type ClientStreaming = DescMethod & { readonly methodKind: "client_streaming" };
 
 // The server's own limit; grpc-js refuses answers above 4 MiB by default.
 const MAX_MESSAGE_BYTES = 128 * 1024 * 1024;
@@ -51,7 +50,8 @@ export class Transport {
     const channelOptions: ClientOptions = {
       "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
       "grpc.max_send_message_length": MAX_MESSAGE_BYTES,
-      // Load balancers drop silent connections, and a query may be silent for long.
+      // Load balancers drop silent connections, and a query may be silent for long. Not more often than once a minute: the
+      // server takes three pings without an answer of its own in between, and it is silent for two minutes at most.
       "grpc.keepalive_time_ms": 60_000,
       "grpc.keepalive_timeout_ms": 20_000,
       "grpc.primary_user_agent": target.userAgent ?? clientType(),
@@ -102,6 +102,7 @@ export class Transport {
     if (signal?.aborted) throw canceled(signal.reason);
     await this.connect();
     const metadata = await this.#metadata();
+    if (signal?.aborted) throw canceled(signal.reason);
     const callOptions: CallOptions =
       options.deadlineMs === undefined ? {} : { deadline: Date.now() + options.deadlineMs };
     return new Promise((resolve, reject) => {
@@ -141,29 +142,6 @@ export class Transport {
       { interceptors: [(options, nextCall) => new GatedCall(nextCall(options), gate)] },
     );
     return new GrpcResponseStream(call, gate);
-  }
-
-  async clientStream<M extends ClientStreaming>(
-    method: M,
-    requests: Iterable<MessageShape<M["input"]>>,
-  ): Promise<MessageShape<M["output"]>> {
-    await this.connect();
-    const metadata = await this.#metadata();
-    return new Promise((resolve, reject) => {
-      const call = this.#client.makeClientStreamRequest(
-        path(method),
-        (message: MessageShape<M["input"]>) => encode(method.input, message),
-        (bytes) => decode(method.output, bytes) as MessageShape<M["output"]>,
-        metadata,
-        (error, response) => {
-          if (error !== null) reject(error);
-          else if (response === undefined) reject(new SparkConnectError("PROTOCOL_ERROR", "An empty answer"));
-          else resolve(response);
-        },
-      );
-      for (const request of requests) call.write(request);
-      call.end();
-    });
   }
 
   close(): void {
