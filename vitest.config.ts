@@ -15,6 +15,8 @@ export default defineConfig({
           hookTimeout: 180_000,
           // One Spark and one PostgreSQL serve the whole suite on two cores; more files at once only make each slower.
           maxWorkers: 2,
+          // After the unit tests: projects with unlike numbers of workers can't run side by side.
+          sequence: { groupOrder: 1 },
         },
       },
     ],

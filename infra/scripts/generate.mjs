@@ -19,17 +19,40 @@ try {
   maven(["dependency:copy", `-Dartifact=${ARTIFACT}`, `-DoutputDirectory=${work}`]);
   const protos = join(work, "proto");
   mkdirSync(protos);
-  execFileSync("jar", ["xf", join(work, `${artifactId}-${version}.jar`), "spark/connect", "google/rpc", "google/protobuf"], { cwd: protos });
+  execFileSync(
+    "jar",
+    ["xf", join(work, `${artifactId}-${version}.jar`), "spark/connect", "google/rpc", "google/protobuf"],
+    { cwd: protos },
+  );
   writeFileSync(join(protos, "buf.yaml"), "version: v2\n");
   const made = join(work, "generated");
   writeFileSync(
     join(protos, "buf.gen.yaml"),
     JSON.stringify({
       version: "v2",
-      plugins: [{ local: [process.execPath, join(root, "node_modules", "@bufbuild", "protoc-gen-es", "bin", "protoc-gen-es")], out: made, opt: ["target=ts", "import_extension=js"] }],
+      plugins: [
+        {
+          local: [process.execPath, join(root, "node_modules", "@bufbuild", "protoc-gen-es", "bin", "protoc-gen-es")],
+          out: made,
+          opt: ["target=ts", "import_extension=js"],
+        },
+      ],
     }),
   );
-  execFileSync(process.execPath, [join(root, "node_modules", "@bufbuild", "buf", "bin", "buf"), "generate", "--path", "spark/connect", "--path", "google/rpc/status.proto", "--path", "google/rpc/error_details.proto"], { cwd: protos, stdio: ["ignore", "inherit", "inherit"] });
+  execFileSync(
+    process.execPath,
+    [
+      join(root, "node_modules", "@bufbuild", "buf", "bin", "buf"),
+      "generate",
+      "--path",
+      "spark/connect",
+      "--path",
+      "google/rpc/status.proto",
+      "--path",
+      "google/rpc/error_details.proto",
+    ],
+    { cwd: protos, stdio: ["ignore", "inherit", "inherit"] },
+  );
   writeFileSync(join(made, ".source"), ARTIFACT);
   rmSync(out, { recursive: true, force: true });
   // A copy, not a rename: the temporary folder may lie on another file system.
@@ -42,7 +65,10 @@ function maven(args) {
   try {
     execFileSync("mvn", ["-q", "-B", ...args], { stdio: ["ignore", "inherit", "inherit"] });
   } catch (error) {
-    if (error.code === "ENOENT") throw new Error("Maven (mvn) is needed to fetch Spark Connect's .proto files: install Maven and JDK 17, then run npm run generate again.");
+    if (error.code === "ENOENT")
+      throw new Error(
+        "Maven (mvn) is needed to fetch Spark Connect's .proto files: install Maven and JDK 17, then run npm run generate again.",
+      );
     throw error;
   }
 }

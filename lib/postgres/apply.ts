@@ -126,7 +126,10 @@ export async function applyStaged(
  */
 export async function moveState(
   session: PostgresSession,
-  request: Pick<ApplyRequest, "target" | "expectedOid" | "expectedRunId" | "state" | "newState" | "lockTimeoutMs" | "outcomeOfLostCommit">,
+  request: Pick<
+    ApplyRequest,
+    "target" | "expectedOid" | "expectedRunId" | "state" | "newState" | "lockTimeoutMs" | "outcomeOfLostCommit"
+  >,
   step: StepRunner,
 ): Promise<void> {
   try {

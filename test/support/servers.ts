@@ -14,6 +14,8 @@ declare module "vitest" {
     readonly postgresUrl: string;
     /** Folder of the Iceberg catalog `lake`. */
     readonly warehouse: string;
+    /** GLUE_CONNECT_HOME of these servers: a command that runs with it uses them. */
+    readonly stateHome: string;
   }
 }
 
@@ -61,6 +63,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
     project.provide("sparkRemote", spark.remote);
     project.provide("postgresUrl", postgres.url);
     project.provide("warehouse", spark.warehouse);
+    project.provide("stateHome", options.home);
   } catch (error) {
     await teardown();
     throw error;
