@@ -46,6 +46,7 @@ export function createS3Store(aws: AwsOptions): ObjectStore {
     async put(uri, body, options = {}) {
       const location = objectLocation(uri);
       const bytes = typeof body === "string" ? Buffer.from(body, "utf8") : body;
+      let sentBefore = false;
       for (let attempt = 1; ; attempt++) {
         try {
           const answer = await client.send(putCommand(location, bytes, options));
@@ -54,9 +55,10 @@ export function createS3Store(aws: AwsOptions): ObjectStore {
           const refusal = isConditional(options) ? conditionRefused(error) : undefined;
           if (refusal === undefined) throw failure(error, location, `writing ${uri}`, "s3:PutObject");
           // Two writers met and S3 decided for neither: asking again with the same condition can't do harm.
+          sentBefore ||= wasRepeated(error) || attempt > 1;
           if (refusal === "undecided" && attempt < MAX_UNDECIDED) continue;
           // When an answer is lost the SDK sends the request again, and then our own first one is what stands in the way.
-          const now = wasRepeated(error) ? await get(uri) : undefined;
+          const now = sentBefore ? await get(uri) : undefined;
           if (now !== undefined && Buffer.from(bytes).equals(now.body)) return now;
           throw preconditionFailed(uri, error);
         }
