@@ -24,5 +24,6 @@ export function write(stream: OutputStream, text: string): Promise<void> {
 
 /** Width of the terminal in characters; 100 where there is none. */
 export function widthOf(stream: OutputStream): number {
-  return Math.max(40, stream.columns ?? 100);
+  // A pseudo-terminal may say 0.
+  return Math.max(40, stream.columns || 100);
 }
