@@ -29,7 +29,8 @@ export function reportText(report: RunReportJson, style: Style, width: number): 
 
 function heading(report: RunReportJson, style: Style): string {
   const who = `${report.job} (${printable(report.jobName)})`;
-  const took = report.seconds === undefined ? "" : `, ${duration(report.seconds)}`;
+  const took =
+    report.seconds === undefined ? "" : `${report.mode === "plan" ? "," : " in"} ${duration(report.seconds)}`;
   const head = `${style.bold(who)}  ${outcome(report, style)}${took}`;
   return `${head}\n${style.dim(`run ${report.runId}, started ${report.startedAt}`)}`;
 }

@@ -64,7 +64,7 @@ describe("glue-connect run", () => {
     const argv = ["run", job, "--report-file", file, ...NAME, "--rows=1234", "--no-color", "--act", "load"];
     const { exitCode, stdout, stderr } = await cli.run(argv);
     expect(exitCode).toBe(0);
-    expect(stdout).toMatch(/^obedient \(nightly\) {2}SUCCEEDED, \d+\.\d s\nrun jr_[0-9a-f]{32}, started 20/);
+    expect(stdout).toMatch(/^obedient \(nightly\) {2}SUCCEEDED in \d+\.\d s\nrun jr_[0-9a-f]{32}, started 20/);
     expect(stdout).toContain("sales.orders → public.orders  loaded\n");
     expect(stdout).toContain("changes  compared the two snapshots");
     expect(stdout).toContain("rows     1,234 inserted, 0 updated, 0 deleted");
