@@ -58,7 +58,7 @@ export async function openSource(spark: SparkSession, configuration: Configurati
         }
       : { [`spark.sql.catalog.${catalog}.type`]: "hadoop" }),
   };
-  for (const [key, value] of Object.entries(settings)) await spark.conf.set(key, value);
+  await spark.conf.set(settings);
   const identifier = `${quoteName(configuration.database)}.${quoteName(configuration.table)}`;
   const label = `${configuration.database}.${configuration.table}`;
   try {

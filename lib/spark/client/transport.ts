@@ -38,6 +38,10 @@ const MAX_MESSAGE_BYTES = 128 * 1024 * 1024;
 // The server accepts plans 1,024 levels deep and sends them back; the library's default is 100.
 const RECURSION_LIMIT = 1024;
 
+function isLoopback(host: string): boolean {
+  return host === "localhost" || host === "[::1]" || host === "::1" || /^127\.\d+\.\d+\.\d+$/.test(host);
+}
+
 /** One gRPC channel: encoding, headers, limits and the connect deadline. Knows nothing of sessions or retries. */
 export class Transport {
   readonly #client: Client;
@@ -57,6 +61,8 @@ export class Transport {
       "grpc.primary_user_agent": target.userAgent ?? clientType(),
       // Retries are ours: only we know which call is safe to repeat.
       "grpc.enable_retries": 0,
+      // A proxy set by http_proxy can't reach this machine's own servers; grpc-js would ask it all the same.
+      ...(isLoopback(target.host) ? { "grpc.enable_http_proxy": 0 } : {}),
     };
     this.#client = new Client(
       this.address,
