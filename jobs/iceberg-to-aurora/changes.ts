@@ -1,10 +1,10 @@
 import { randomUUID } from "node:crypto";
-import { STAGED_DELETE, STAGED_UPSERT } from "../../lib/postgres/staging.js";
+import { STAGED_DELETE } from "../../lib/postgres/staging.js";
 import * as f from "../../lib/spark/functions/index.js";
-import { type DataFrame, type Row, Window } from "../../lib/spark/index.js";
+import { type DataFrame, quoteName, type Row, Window } from "../../lib/spark/index.js";
 import { type IcebergField, type IcebergSnapshot, schemaOfSnapshot, snapshotsBetween } from "./iceberg-metadata.js";
 import { comparable, containsMap } from "./nested.js";
-import { columnName, quoteName, readSnapshot, type Source } from "./source.js";
+import { columnName, readSnapshot, type Source } from "./source.js";
 
 /** How to find what changed; `auto` takes the cheaper way that applies. */
 export type FindChanges = "auto" | "compare" | "changelog";
@@ -21,10 +21,10 @@ export interface Changes {
 }
 
 const INSERT = "I";
-const UPDATE = STAGED_UPSERT;
+const UPDATE = "U";
 const DELETE = STAGED_DELETE;
 
-/** Up to this share of the table's rows rewritten, reading only the touched files was faster than comparing snapshots. */
+/** Up to this share of the table's rows in touched files, reading only the touched files was faster than comparing snapshots. */
 const CHANGELOG_SHARE = 0.25;
 
 /** Every row of a snapshot, to replace whatever the target holds. */
@@ -53,19 +53,19 @@ export async function changesBetween(
 ): Promise<Changes> {
   const obstacle = changelogObstacle(source, from, to, fields);
   if (find !== "compare" && obstacle === undefined) {
-    const share = rewrittenShare(snapshotsBetween(source.metadata, from, to) ?? []);
+    const share = touchedShare(snapshotsBetween(source.metadata, from, to) ?? []);
+    const percent = `${(share * 100).toFixed(share < 0.1 ? 1 : 0)} %`;
     if (find === "changelog" || share <= CHANGELOG_SHARE) {
-      const percent = `${(share * 100).toFixed(share < 0.1 ? 1 : 0)} %`;
       return {
         rows: await fromChangelog(source, from, to, fields, keys),
         way: "changelog",
-        reason: find === "changelog" ? "asked for" : `rows in rewritten files are ${percent} of the table's`,
+        reason: find === "changelog" ? "asked for" : `files were added or removed with ${percent} of the table's rows`,
       };
     }
     return {
       rows: await fromComparison(source, from, to, fields, keys),
       way: "compare",
-      reason: "most of the table's files were rewritten, so comparing both snapshots is cheaper",
+      reason: `files were added or removed with ${percent} of the table's rows, so comparing both snapshots is cheaper`,
     };
   }
   return {
@@ -84,8 +84,7 @@ export function changelogObstacle(
 ): string | undefined {
   const range = snapshotsBetween(source.metadata, from, to);
   if (range === undefined) return "the old snapshot is no ancestor of the new one";
-  if (fields.some((field) => containsMap(field.type)))
-    return "the table has a map column, which the changelog can't net";
+  if (fields.some((field) => containsMap(field.type))) return "the table has a map column, which can't be grouped by";
   const ends = [source.metadata.snapshots.get(from), ...range].filter((snapshot) => snapshot !== undefined);
   for (const snapshot of ends) {
     if (snapshot.schemaId !== source.metadata.currentSchemaId) return "the schema changed within the range";
@@ -99,7 +98,8 @@ export function changelogObstacle(
   return taken === undefined ? undefined : `the table has a column ${taken.name} of its own`;
 }
 
-function rewrittenShare(range: readonly IcebergSnapshot[]): number {
+/** Rows in files that were added or removed, relative to the table's. */
+function touchedShare(range: readonly IcebergSnapshot[]): number {
   const number = (snapshot: IcebergSnapshot, key: string) => Number(snapshot.summary[key] ?? 0);
   const written = range
     .filter((snapshot) => snapshot.operation !== "replace")
@@ -145,7 +145,13 @@ async function fromComparison(
     );
 }
 
-/** Iceberg's own changelog, which reads only the files that were added or removed. */
+/**
+ * Iceberg's own changelog, which reads only the files that were added or removed.
+ *
+ * Its rows are netted here, by value: over all snapshots of the range, the inserts of a row less its deletes say whether
+ * the row came or went. Iceberg's own netting compares byte arrays by reference, and leaves the rows of a rewritten file
+ * standing when one of its columns is binary.
+ */
 async function fromChangelog(
   source: Source,
   from: string,
@@ -156,28 +162,31 @@ async function fromChangelog(
   const view = `glue_connect_changes_${randomUUID().replaceAll("-", "")}`;
   await source.spark.sql(
     `CALL ${quoteName(source.catalog)}.system.create_changelog_view(table => '${source.identifier.replaceAll("'", "\\'")}', ` +
-      `changelog_view => '${view}', net_changes => true, ` +
-      `options => map('start-snapshot-id', '${from}', 'end-snapshot-id', '${to}'))`,
+      `changelog_view => '${view}', options => map('start-snapshot-id', '${from}', 'end-snapshot-id', '${to}'))`,
   );
-  const changeType = f.col("_change_type");
-  const ofKey = Window.partitionBy(...keys.map((key) => f.col(columnName(key))));
-  // A changed row is there twice: its old form as DELETE, its new one as INSERT. The INSERT carries the row.
+  const columns = fieldColumns(fields);
+  const change = f.col("_change_type");
   const net = source.spark
     .table(view)
-    .where(changeType.isin("INSERT", "DELETE"))
     .select(
-      changeType.as("change"),
+      f.when(change.eqTo("INSERT"), f.lit(1)).otherwise(f.lit(-1)).as("change"),
       ...fields.map((field, index) => f.col(quoteName(field.name)).as(columnName(index))),
     )
-    .withColumn("deletes", f.count(f.when(f.col("change").eqTo("DELETE"), f.lit(1))).over(ofKey))
-    .withColumn("inserts", f.count(f.when(f.col("change").eqTo("INSERT"), f.lit(1))).over(ofKey))
-    .where(f.col("change").eqTo("INSERT").or(f.col("inserts").eqTo(0)));
-  const isDelete = f.col("change").eqTo("DELETE");
-  return net.select(
-    f.when(isDelete, f.lit(DELETE)).when(f.col("deletes").gt(0), f.lit(UPDATE)).otherwise(f.lit(INSERT)).as("op"),
+    .groupBy(...columns)
+    .agg(f.sum("change").as("net"))
+    .where(f.col("net").notEqual(0));
+  // A changed row is there twice: its old form went, its new one came. The new one carries the row.
+  const ofKey = Window.partitionBy(...keys.map((key) => f.col(columnName(key))));
+  const came = f.col("net").gt(0);
+  const changed = net
+    .withColumn("was", f.max(f.not(came)).over(ofKey))
+    .withColumn("is", f.max(came).over(ofKey))
+    .where(came.or(f.not(f.col("is"))));
+  return changed.select(
+    f.when(f.not(came), f.lit(DELETE)).when(f.col("was"), f.lit(UPDATE)).otherwise(f.lit(INSERT)).as("op"),
     ...fields.map((_field, index) => {
       const name = columnName(index);
-      return keys.includes(index) ? f.col(name) : f.when(f.not(isDelete), f.col(name)).as(name);
+      return keys.includes(index) ? f.col(name) : f.when(came, f.col(name)).as(name);
     }),
   );
 }

@@ -24,7 +24,7 @@ export interface ColumnMapping {
   readonly encode: (column: Column) => Column;
   /** Over the staged value, as SQL. */
   readonly decode: (staged: string) => string;
-  readonly comparedAs?: string;
+  readonly comparedAs?: "text";
 }
 
 /** Either the mappings, or everything that stands against them. */
@@ -83,7 +83,12 @@ function scalarCodec(type: IcebergType): Codec | undefined {
     case "string":
       return plain("text", [...STRINGS, "uuid", "json", "jsonb"]);
     case "uuid":
-      return { ...plain("text"), nativeType: "uuid", alsoInto: ["text", ...STRINGS] };
+      return {
+        ...plain("text"),
+        decode: (staged) => `${staged}::uuid`,
+        nativeType: "uuid",
+        alsoInto: ["text", ...STRINGS],
+      };
     case "binary":
     case "fixed":
       return plain("bytea");
@@ -204,6 +209,12 @@ export function mapColumns(
       problems.push(`${label}: the target has no such column`);
     } else if (column.generated) {
       problems.push(`${label}: the target's column is generated and can't be written`);
+    } else if (column.identityAlways && !key) {
+      problems.push(`${label}: the target's column is GENERATED ALWAYS AS IDENTITY and can't be updated`);
+    } else if (key && !comparesExactly(column)) {
+      problems.push(
+        `${label}: the target's column (${column.type}) holds unlike keys to be equal, or can't compare them`,
+      );
     } else {
       const fit = fitInto(field, codec, column);
       if (fit === undefined) {
@@ -215,7 +226,7 @@ export function mapColumns(
           target: column.name,
           type: column.type,
           decode: fit.decode,
-          ...(column.baseType === "json" ? { comparedAs: "jsonb" } : {}),
+          ...(comparesExactly(column) && column.baseType !== "jsonb" ? {} : { comparedAs: "text" as const }),
         });
       }
     }
@@ -231,6 +242,14 @@ function findColumn(target: Table, name: string): TableColumn | undefined {
   return alike.length === 1 ? alike[0] : undefined;
 }
 
+/**
+ * Whether the column's own `=` tells unlike values apart: json has none, citext and some collations ignore case, char ignores
+ * blanks at the end.
+ */
+function comparesExactly(column: TableColumn): boolean {
+  return !["json", "citext", "character"].includes(column.baseType) && column.deterministicCollation;
+}
+
 function fitInto(
   field: IcebergField,
   codec: Codec,
@@ -239,15 +258,13 @@ function fitInto(
   // Without a length "character" means character(1).
   const base = column.baseType === "character" ? "bpchar" : column.baseType;
   const cast = (staged: string) => `(${codec.decode(staged)})::${base}`;
+  if (!holdsEveryDigit(field.type.kind === "list" ? field.type.element.type : field.type, column.type))
+    return undefined;
   if (base === "timestamp without time zone" && field.type.kind === "primitive" && field.type.name === "timestamptz") {
     return {
       decode: timestampFromMicros,
       warning: `column ${JSON.stringify(column.name)} is ${column.type}: instants are stored as their wall clock in UTC`,
     };
-  }
-  if (base === "numeric") {
-    const limit = /^numeric\((\d+),(-?\d+)\)$/.exec(column.type);
-    return limit === null || numericHolds(field.type, Number(limit[1]), Number(limit[2])) ? allowed() : undefined;
   }
   if (base === "json" && codec.nativeType === "jsonb") return { decode: (staged) => `${staged}::json` };
   if (column.kind === "e" && codec.nativeType === "text") return { decode: cast };
@@ -257,6 +274,14 @@ function fitInto(
     const native = codec.nativeType.replace(/\(.*\)$/, "");
     return base === native || codec.alsoInto.includes(base) ? { decode: cast } : undefined;
   }
+}
+
+/** Whether a type with modifiers, `numeric(10,2)` or `timestamp(3) with time zone`, keeps all digits; without any it does. */
+function holdsEveryDigit(type: IcebergType, target: string): boolean {
+  const numeric = /^numeric\((\d+),(-?\d+)\)/.exec(target);
+  if (numeric !== null) return numericHolds(type, Number(numeric[1]), Number(numeric[2]));
+  const timestamp = /^timestamp\((\d)\)/.exec(target);
+  return timestamp === null || Number(timestamp[1]) >= 6;
 }
 
 function numericHolds(type: IcebergType, precision: number, scale: number): boolean {

@@ -94,7 +94,7 @@ export function readConfiguration(
     problems.push(
       value === undefined || value === null
         ? `${key} is missing`
-        : `${key} ${result.error.issues.map((issue) => issue.message).join(", ")}, got ${shown(value)}`,
+        : `${key} ${result.error.issues.map((issue) => issue.message).join(", ")}, got ${shown(key, value)}`,
     );
     return undefined;
   };
@@ -118,11 +118,13 @@ export function readConfiguration(
   const primaryKey = read("target.db_load.primary_key") ?? [];
 
   const elsewhere = host !== "" && host !== EMBEDDED_HOST && !options.databaseGiven;
-  if (elsewhere && port === undefined && !problems.some((problem) => problem.includes("aurora_port"))) {
+  const mentioned = (key: string) => problems.some((problem) => problem.includes(key));
+  if (elsewhere && secret === undefined && !mentioned("aurora_secret"))
+    problems.push("target.db_load.aurora_secret is missing");
+  if (elsewhere && port === undefined && !mentioned("aurora_port"))
     problems.push("target.db_load.aurora_port is missing");
-  }
-  if (elsewhere && secret === undefined) problems.push("target.db_load.aurora_secret is missing");
-  if (elsewhere && databaseName === undefined) problems.push("target.db_load.aurora_db_name is missing");
+  if (elsewhere && databaseName === undefined && !mentioned("aurora_db_name"))
+    problems.push("target.db_load.aurora_db_name is missing");
   if (key !== undefined && bucket === undefined) {
     problems.push("target.db_load.snapshot_s3_bucket is missing, and snapshot_s3_key needs it");
   }
@@ -158,7 +160,11 @@ function objectUri(bucket: string, key: string): string {
   return `${base.replace(/\/+$/, "")}/${key.replace(/^\/+/, "")}`;
 }
 
-function shown(value: unknown): string {
-  const json = JSON.stringify(value, (_key, inner: unknown) => (typeof inner === "bigint" ? String(inner) : inner));
+/** A value in a message. A map or list isn't quoted: somebody may have put credentials where their reference belongs. */
+function shown(key: Key, value: unknown): string {
+  if (Array.isArray(value)) return "a list";
+  if (typeof value === "object" && value !== null) return "a map";
+  if (key.endsWith("_secret")) return `a ${typeof value}`;
+  const json = JSON.stringify(String(value));
   return json.length > 60 ? `${json.slice(0, 57)}...` : json;
 }

@@ -91,7 +91,7 @@ function refuseSchemaChange(metadata: IcebergMetadata, state: TargetState): void
     const was = wasById.get(field.id);
     const name = JSON.stringify(field.name);
     if (was === undefined) {
-      const again = before.some((old) => old.name === field.name);
+      const again = before.some((old) => old.name === field.name && !isById.has(old.id));
       problems.push(
         `column ${name} was ${again ? "dropped and added again" : "added"} (field ${field.id}, ${typeOf(field)})`,
       );

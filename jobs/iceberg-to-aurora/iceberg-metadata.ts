@@ -5,7 +5,6 @@
  * @see https://iceberg.apache.org/spec/#table-metadata-fields
  */
 export interface IcebergMetadata {
-  readonly formatVersion: number;
   readonly tableUuid: string;
   readonly schemas: ReadonlyMap<number, IcebergSchema>;
   readonly currentSchemaId: number;
@@ -72,7 +71,6 @@ export function parseMetadata(text: string): IcebergMetadata {
     });
   }
   return {
-    formatVersion: Number(json["format-version"]),
     tableUuid: String(json["table-uuid"]),
     schemas,
     currentSchemaId: Number(json["current-schema-id"] ?? 0),

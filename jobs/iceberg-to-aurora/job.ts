@@ -1,4 +1,5 @@
 import { UserError } from "../../lib/errors.js";
+import { describeFailure } from "../../lib/glue/failure.js";
 import { arg, defineJob, type JobContext } from "../../lib/glue/index.js";
 import { applyStaged, moveState } from "../../lib/postgres/apply.js";
 import { jdbcOptions } from "../../lib/postgres/connection.js";
@@ -17,8 +18,6 @@ import { readDocumentedSnapshot, writeDocumentedSnapshot } from "./snapshot-file
 import { columnName, openSource, readSnapshot, type Source } from "./source.js";
 import { JOB, Target } from "./target.js";
 
-/** How long the transaction waits for the target's lock before it gives up. */
-const LOCK_TIMEOUT_MS = 60_000;
 /** How long a left-over staging table is waited for, when executors of a dead run still write into it. */
 const LEFTOVER_WAIT_MS = 3_000;
 /** Connections that the executors open at the most while they write. */
@@ -36,6 +35,10 @@ const args = {
       "How changes are found: by comparing two snapshots, by Iceberg's changelog, or by the cheaper one that applies",
     default: "auto",
   }),
+  lock_timeout: arg.integer({
+    description: "Seconds that the transaction waits for others to leave the target table before it gives up",
+    default: 60,
+  }),
 };
 
 type Context = JobContext<{
@@ -43,6 +46,7 @@ type Context = JobContext<{
   readonly source_system_id: string;
   readonly metadata_type: string;
   readonly find_changes: FindChanges;
+  readonly lock_timeout: number;
 }>;
 
 /**
@@ -78,21 +82,32 @@ async function loadConfiguration(context: Context): Promise<Configuration> {
 async function openBoth(context: Context, configuration: Configuration): Promise<{ target: Target; source: Source }> {
   const [target, source] = await Promise.allSettled([
     Target.open(context, configuration),
-    context.spark().then((spark) => openSource(spark, configuration)),
+    context.spark({ locations: [configuration.warehouse] }).then((spark) => openSource(spark, configuration)),
   ]);
   if (target.status === "fulfilled" && source.status === "fulfilled") {
     return { target: target.value, source: source.value };
   }
   if (target.status === "fulfilled") await target.value[Symbol.asyncDispose]();
   const failures = [target, source].flatMap((end) => (end.status === "rejected" ? [end.reason as unknown] : []));
-  const [first, second] = failures;
-  if (first instanceof UserError && second instanceof UserError) {
-    throw new UserError("SOURCE_AND_TARGET_UNUSABLE", "Neither source nor target can be used", {
-      problems: [first, second].map((error) => [error.describe()].join(" ").replaceAll("\n", "\n    ")),
-      exitCode: first.exitCode,
-    });
-  }
-  throw first;
+  if (failures.length === 1) throw failures[0];
+  const described = failures.map(describeFailure);
+  // A defect of ours must not pass for a mistake of the user's.
+  const defect = failures.find((_failure, index) => described[index]?.stack !== undefined);
+  if (defect !== undefined) throw defect;
+  throw new UserError("SOURCE_AND_TARGET_UNUSABLE", "Neither source nor target can be used", {
+    problems: described.flatMap(({ error }) => [
+      `${error.code}: ${error.message}`,
+      ...error.problems,
+      ...(error.hint === undefined ? [] : [error.hint]),
+    ]),
+    ...(described[0] === undefined ? {} : { exitCode: described[0].exitCode }),
+  });
+}
+
+/** Rows to be staged, and rows of the whole snapshot. */
+interface RowCounts {
+  readonly staged: bigint;
+  readonly total: bigint;
 }
 
 /** One run for one table, once both ends are open. */
@@ -135,6 +150,7 @@ class Load {
     const snapshot = metadata.currentSnapshotId;
     this.#report.stateAfter = snapshotState(snapshot);
 
+    if (this.#context.mode === "run") await this.#sweepLeftovers();
     if (decision.kind === "changes" || decision.kind === "everything") {
       await this.#load(decision);
     } else if (decision.kind === "move state") {
@@ -151,23 +167,26 @@ class Load {
 
   async #load(decision: Decision & { kind: "changes" | "everything" }): Promise<void> {
     const columns = this.#mapColumns();
-    if (this.#context.mode === "run") await this.#sweepLeftovers();
     const changes = await this.#context.step("plan the changes", () => this.#findChanges(decision));
     this.#report.way = changes.way;
     this.#report.reason = changes.way === "everything" ? decision.reason : changes.reason;
     const cached = this.#context.mode === "run" && changes.way !== "everything";
     const rows = cached ? await changes.rows.persist() : changes.rows;
     try {
-      const staged = await this.#context.step("find the changes", () => this.#count(rows, changes));
+      const counted = await this.#context.step("find the changes", () => this.#count(rows, changes));
       if (this.#context.mode === "plan") return;
-      if (staged === 0n && decision.kind === "changes") {
-        await this.#moveState();
-      } else {
-        await this.#write(rows, columns, staged, changes.way === "everything" ? "everything" : "changes");
-      }
+      if (counted.staged === 0n && decision.kind === "changes") await this.#moveState();
+      else await this.#write(rows, columns, counted, decision.kind);
+      return;
+    } catch (error) {
+      if (!(error instanceof UserError && error.code === "TARGET_ROWS_DIFFER" && decision.kind === "changes"))
+        throw error;
     } finally {
       if (cached) await rows.unpersist().catch(() => undefined);
     }
+    const reason = "the target did not hold the rows of the last snapshot: somebody else has written to it";
+    this.#context.report.warn("TARGET_HAD_CHANGED", `${quoteTable(this.#configuration.target)}: ${reason}`);
+    await this.#load({ kind: "everything", reason });
   }
 
   /** @throws UserError `COLUMNS_DO_NOT_FIT` with every column that stands against the load. */
@@ -202,8 +221,8 @@ class Load {
       : await everything(this.#source, this.#source.metadata.currentSnapshotId, fields, decision.reason);
   }
 
-  /** Checks the key of the new snapshot, and counts what will be staged. */
-  async #count(rows: DataFrame, changes: Changes): Promise<bigint> {
+  /** Checks the key of the new snapshot, and counts its rows and those that will be staged. */
+  async #count(rows: DataFrame, changes: Changes): Promise<RowCounts> {
     const snapshot = await readSnapshot(this.#source, this.#source.metadata.currentSnapshotId, this.#schema.fields);
     const total = await checkKey(snapshot, this.#key, this.#source.label);
     if (this.#key.from === "first column") {
@@ -220,14 +239,14 @@ class Load {
         if (this.#target.table === undefined) this.#report.inserted = Number(total);
         else this.#report.details.rowsToReconcile = Number(total);
       }
-      return total;
+      return { staged: total, total };
     }
     const counts = await countChanges(rows);
     this.#report.inserted = Number(counts.inserts);
     this.#report.updated = Number(counts.updates);
     this.#report.deleted = Number(counts.deletes);
     this.#report.changes = true;
-    return counts.total;
+    return { staged: counts.total, total };
   }
 
   /** Drops staging tables of dead runs, and stops what Spark still does for them. */
@@ -253,7 +272,7 @@ class Load {
   async #write(
     rows: DataFrame,
     columns: readonly ColumnMapping[],
-    staged: bigint,
+    counted: RowCounts,
     kind: "changes" | "everything",
   ): Promise<void> {
     const { runId } = this.#context;
@@ -298,7 +317,9 @@ class Load {
           target,
           staging,
           columns: appliedColumns(columns),
-          stagedRows: staged,
+          stagedRows: counted.staged,
+          targetRows: counted.total,
+          keyIsUnique: this.#keyIsPrimary(columns),
           rows: kind,
           ...(this.#target.table === undefined ? { create: createTableSql(target, columns) } : {}),
           overridingSystemValue: this.#target.table?.columns.some((column) => column.identityAlways) ?? false,
@@ -326,6 +347,12 @@ class Load {
     }
   }
 
+  #keyIsPrimary(columns: readonly ColumnMapping[]): boolean {
+    const key = columns.filter((column) => column.key).map((column) => column.target);
+    const { table } = this.#target;
+    return table === undefined || key.toSorted().join("\n") === table.primaryKey.toSorted().join("\n");
+  }
+
   async #moveState(): Promise<void> {
     const session = await this.#target.session();
     await moveState(session, { target: this.#configuration.target, ...this.#applying() }, (name, work) =>
@@ -349,7 +376,7 @@ class Load {
       expectedRunId: this.#target.state?.runId,
       state: this.#target.stateTable,
       newState,
-      lockTimeoutMs: LOCK_TIMEOUT_MS,
+      lockTimeoutMs: this.#context.args.lock_timeout * 1000,
       outcomeOfLostCommit: () => this.#target.outcomeOfLostCommit(),
     };
   }

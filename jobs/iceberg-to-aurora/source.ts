@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { gunzipSync } from "node:zlib";
 import { ExitCode, UserError } from "../../lib/errors.js";
 import { col, lit } from "../../lib/spark/functions/index.js";
-import { type Column, type DataFrame, SparkConnectError, type SparkSession } from "../../lib/spark/index.js";
+import { type Column, type DataFrame, quoteName, SparkConnectError, type SparkSession } from "../../lib/spark/index.js";
 import type { Configuration } from "./configuration.js";
 import {
   formatType,
@@ -23,11 +23,6 @@ export interface Source {
   /** For people: `sales.orders`. */
   readonly label: string;
   readonly metadata: IcebergMetadata;
-}
-
-/** A name as Spark SQL text. */
-export function quoteName(name: string): string {
-  return `\`${name.replaceAll("`", "``")}\``;
 }
 
 /**
@@ -66,7 +61,7 @@ export async function openSource(spark: SparkSession, configuration: Configurati
     const log = await spark.sql(`SELECT file FROM ${quoteName(catalog)}.${identifier}.metadata_log_entries`);
     const file = (await log.collect()).at(-1)?.getString(0);
     if (file === undefined || file === null) throw new Error("the table's metadata log is empty");
-    const content = await spark.read.format("binaryFile").load(file).select("content").collect();
+    const content = await spark.read.format("binaryFile").load(literalPath(file)).select("content").collect();
     const bytes = content[0]?.get("content");
     if (!(bytes instanceof Uint8Array)) throw new Error(`its metadata file ${file} is gone`);
     const text = isGzip(bytes) ? gunzipSync(bytes) : bytes;
@@ -74,6 +69,11 @@ export async function openSource(spark: SparkSession, configuration: Configurati
   } catch (error) {
     throw sourceError(error, label, configuration);
   }
+}
+
+/** A path as Hadoop reads it when no character of it is to be a pattern. */
+function literalPath(path: string): string {
+  return path.replaceAll(/[\\{}[\]*?]/g, "\\$&");
 }
 
 function isGzip(bytes: Uint8Array): boolean {
@@ -169,7 +169,7 @@ function sparkType(type: IcebergType): string {
         case "long":
           return "bigint";
         case "timestamptz":
-          return "timestamp";
+          return "timestamp_ltz";
         case "timestamp":
           return "timestamp_ntz";
         case "fixed":

@@ -13,10 +13,8 @@ export interface AppliedColumn {
   readonly staged: string;
   /** The target's value as SQL over a staged column, which is handed in quoted and qualified. */
   readonly decode: (staged: string) => string;
-  /**
-   * Type without modifiers that both sides are compared in, where it isn't the column's own: `json` has no equality.
-   */
-  readonly comparedAs?: string;
+  /** `text`: both sides are compared byte by byte, since the column's own equality is wider or there is none (`json`). */
+  readonly comparedAs?: "text";
   readonly key: boolean;
 }
 
@@ -27,9 +25,13 @@ export interface ApplyRequest {
   readonly columns: readonly AppliedColumn[];
   /** Rows that Spark says it has written, each with a key of its own. */
   readonly stagedRows: bigint;
+  /** Rows that the target must have in the end. */
+  readonly targetRows: bigint;
+  /** The key is the target's primary key, so that no two rows of the target can share one. */
+  readonly keyIsUnique: boolean;
   /**
    * `changes`: upsert the staged upserts, delete the staged deletes. `everything`: the staged rows are the whole table, so
-   * rows of the target that aren't among them go.
+   * rows of the target that aren't among them go, and further copies of a key.
    */
   readonly rows: "changes" | "everything";
   /** CREATE TABLE, when the target is missing. */
@@ -57,7 +59,6 @@ export interface ApplyResult {
   readonly deleted: bigint;
   /** Staged rows that were there twice and were dropped: a task that ran again. */
   readonly stagedTwice: bigint;
-  readonly targetOid: string;
 }
 
 /** Names a part of the transaction, so that progress shows it and tests can stop there. */
@@ -65,13 +66,14 @@ export type StepRunner = <T>(name: string, work: () => Promise<T>) => Promise<T>
 
 /**
  * Brings the staged rows into the target and stores the new state, in one transaction: lock, check the state, count the
- * staged rows, delete, update, insert, state, commit. Unchanged rows aren't rewritten (IS DISTINCT FROM), so that a replay
+ * staged rows, delete, update, insert, count the target's rows, state, commit. Unchanged rows aren't rewritten (IS DISTINCT FROM), so that a replay
  * changes nothing.
  *
  * The table is locked against writers (SHARE ROW EXCLUSIVE), readers go on and see the old rows until the commit.
  *
  * @throws UserError `TARGET_CHANGED` (state or table are no longer what the changes were computed against),
- *   `STAGING_INCOMPLETE`, `STAGING_NOT_UNIQUE`, and the server's refusals as `POSTGRES_*`. Whatever is thrown, nothing has
+ *   `STAGING_INCOMPLETE`, `STAGING_NOT_UNIQUE`, `TARGET_ROWS_DIFFER` (somebody else writes to the target, or a trigger or rule
+ *   swallows rows), and the server's refusals as `POSTGRES_*`. Whatever is thrown, nothing has
  *   changed, but for what `outcomeOfLostCommit` itself rejects with.
  */
 export async function applyStaged(
@@ -83,16 +85,17 @@ export async function applyStaged(
   let doing = `locking ${label}`;
   try {
     const targetOid = await step("lock the target", async () => {
-      await session.query("BEGIN");
-      await session.query(`SET LOCAL lock_timeout = '${Math.round(request.lockTimeoutMs)}ms'`);
-      await checkState(session, request);
+      await begin(session, request);
       if (request.create !== undefined) {
         doing = `creating ${label}`;
         await session.query(request.create);
       } else {
         await session.query(`LOCK TABLE ${label} IN SHARE ROW EXCLUSIVE MODE`);
       }
-      return await checkOid(session, request);
+      // Only under the lock: a run that waited here may have been overtaken.
+      const oid = await checkOid(session, request);
+      await checkState(session, request);
+      return oid;
     });
     doing = `checking the rows staged for ${label}`;
     const stagedTwice = await step("check the staged rows", () => checkStaged(session, request));
@@ -102,6 +105,8 @@ export async function applyStaged(
     const updated = await step("update", () => updateRows(session, request));
     doing = `inserting into ${label}`;
     const inserted = await step("insert", () => insertRows(session, request));
+    doing = `counting the rows of ${label}`;
+    await step("count the target's rows", () => checkTarget(session, request));
     doing = `storing the state in ${request.state.name}`;
     await step("store the state", async () => {
       await request.state.write(session, { ...request.newState, targetOid });
@@ -109,7 +114,7 @@ export async function applyStaged(
     });
     doing = `committing to ${label}`;
     await step("commit", () => commit(session, request.outcomeOfLostCommit));
-    return { inserted, updated, deleted, stagedTwice, targetOid };
+    return { inserted, updated, deleted, stagedTwice };
   } catch (error) {
     await session.rollback();
     if (errorCode(error) === "42P07" && request.create !== undefined)
@@ -134,10 +139,9 @@ export async function moveState(
 ): Promise<void> {
   try {
     await step("store the state", async () => {
-      await session.query("BEGIN");
-      await session.query(`SET LOCAL lock_timeout = '${Math.round(request.lockTimeoutMs)}ms'`);
-      await checkState(session, request);
+      await begin(session, request);
       const targetOid = await checkOid(session, request);
+      await checkState(session, request);
       await request.state.write(session, { ...request.newState, targetOid });
     });
     await step("commit", () => commit(session, request.outcomeOfLostCommit));
@@ -153,6 +157,14 @@ export async function moveState(
  */
 export async function wasCommitted(session: PostgresSession, state: StateTable, runId: string): Promise<boolean> {
   return (await state.read(session))?.runId === runId;
+}
+
+async function begin(session: PostgresSession, request: Pick<ApplyRequest, "lockTimeoutMs">): Promise<void> {
+  // READ COMMITTED whatever the role's default: after waiting for the lock, the rows of whoever had it must be seen.
+  await session.query("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE");
+  await session.query(`SET LOCAL lock_timeout = '${Math.round(request.lockTimeoutMs)}ms'`);
+  // Rows hidden by a policy are an error, not fewer rows.
+  await session.query("SET LOCAL row_security = off");
 }
 
 async function commit(session: PostgresSession, outcomeOfLostCommit: () => Promise<boolean>): Promise<void> {
@@ -263,7 +275,36 @@ async function deleteRows(session: PostgresSession, request: ApplyRequest): Prom
     request.rows === "changes"
       ? `DELETE FROM ${target} AS t USING ${staging} AS s WHERE s.${OPERATION_COLUMN} = '${STAGED_DELETE}' AND ${sameKey(request)}`
       : `DELETE FROM ${target} AS t WHERE NOT EXISTS (SELECT 1 FROM ${staging} AS s WHERE ${sameKey(request)})`;
-  return BigInt((await session.query(sql)).count);
+  const deleted = BigInt((await session.query(sql)).count);
+  return request.rows === "everything" && !request.keyIsUnique
+    ? deleted + (await deleteCopies(session, request))
+    : deleted;
+}
+
+/** A table without a key may hold one twice, as a load that ran twice leaves it. Which copy stays is all the same: it is updated next. */
+async function deleteCopies(session: PostgresSession, request: ApplyRequest): Promise<bigint> {
+  const target = quoteTable(request.target);
+  const keys = request.columns.filter((column) => column.key).map((column) => quoteIdentifier(column.target));
+  const deleted = await session.query(
+    `DELETE FROM ${target} AS extra USING (
+       SELECT tableoid AS part, ctid AS place, row_number() OVER (PARTITION BY ${keys.join(", ")}) AS copy FROM ${target}
+     ) AS numbered WHERE extra.tableoid = numbered.part AND extra.ctid = numbered.place AND numbered.copy > 1`,
+  );
+  return BigInt(deleted.count);
+}
+
+/** The target has the source's keys if it has as many rows, since every key was deleted, updated or inserted by key. */
+async function checkTarget(session: PostgresSession, request: ApplyRequest): Promise<void> {
+  const target = quoteTable(request.target);
+  const rows = BigInt(onlyRow(await session.query<{ n: string }>(`SELECT count(*) AS n FROM ${target}`)).n);
+  if (rows === request.targetRows) return;
+  throw new UserError(
+    "TARGET_ROWS_DIFFER",
+    `${target} would have ${rows} rows where the source has ${request.targetRows}`,
+    {
+      hint: "Nothing was changed. Look for a trigger or rule on the target that drops or adds rows",
+    },
+  );
 }
 
 async function updateRows(session: PostgresSession, request: ApplyRequest): Promise<bigint> {
@@ -271,7 +312,7 @@ async function updateRows(session: PostgresSession, request: ApplyRequest): Prom
   if (request.create !== undefined || values.length === 0) return 0n;
   const assignments = values.map((column) => `${quoteIdentifier(column.target)} = ${value(column)}`);
   const compared = (sql: string, column: AppliedColumn) =>
-    column.comparedAs === undefined ? sql : `(${sql})::${column.comparedAs}`;
+    column.comparedAs === undefined ? sql : `(${sql})::text COLLATE "C"`;
   const old = values.map((column) => compared(`t.${quoteIdentifier(column.target)}`, column));
   const fresh = values.map((column) => compared(value(column), column));
   const updated = await session.query(

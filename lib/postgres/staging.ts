@@ -2,11 +2,10 @@ import { errorCode, statementError } from "./errors.js";
 import { quoteIdentifier, quoteLiteral, quoteTable, type TableName } from "./identifiers.js";
 import type { PostgresSession } from "./session.js";
 
-/** What a staged row does to the target: insert or update by key, or delete by key. */
-export const STAGED_UPSERT = "U";
+/** Marks a staged row that deletes by key; any other row inserts or updates by key. */
 export const STAGED_DELETE = "D";
 
-/** The column of a staging table that holds {@link STAGED_UPSERT} or {@link STAGED_DELETE}. */
+/** The column of a staging table that may hold {@link STAGED_DELETE}. */
 export const OPERATION_COLUMN = "op";
 
 /** A column of a staging table. Names are ours, because Spark's JDBC writer doesn't escape quotes in column names. */

@@ -1,5 +1,4 @@
 import type { TableName } from "./identifiers.js";
-import { quoteTable } from "./identifiers.js";
 import type { PostgresSession } from "./session.js";
 
 /** A column of an existing table. */
@@ -17,6 +16,8 @@ export interface TableColumn {
   readonly generated: boolean;
   /** GENERATED ALWAYS AS IDENTITY: needs OVERRIDING SYSTEM VALUE. */
   readonly identityAlways: boolean;
+  /** `false`: texts that differ in their bytes can be equal (a case-insensitive ICU collation). */
+  readonly deterministicCollation: boolean;
 }
 
 /** An existing table. */
@@ -48,10 +49,12 @@ export async function describeTable(session: PostgresSession, table: TableName):
             pg_catalog.format_type(COALESCE(NULLIF(t.typbasetype, 0), a.atttypid), NULL) AS "baseType",
             t.typtype::text AS kind,
             a.attnotnull AS "notNull",
-            a.atthasdef AS "hasDefault",
+            a.atthasdef OR a.attidentity <> '' AS "hasDefault",
             a.attgenerated <> '' AS generated,
-            a.attidentity = 'a' AS "identityAlways"
+            a.attidentity = 'a' AS "identityAlways",
+            COALESCE(l.collisdeterministic, true) AS "deterministicCollation"
        FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+       LEFT JOIN pg_catalog.pg_collation l ON l.oid = a.attcollation
       WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped
       ORDER BY a.attnum`,
     [first.oid],
@@ -61,7 +64,7 @@ export async function describeTable(session: PostgresSession, table: TableName):
        FROM pg_catalog.pg_index i
        CROSS JOIN LATERAL unnest(i.indkey) WITH ORDINALITY AS k(attnum, position)
        JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
-      WHERE i.indrelid = $1::oid AND i.indisprimary
+      WHERE i.indrelid = $1::oid AND i.indisprimary AND k.position <= i.indnkeyatts
       ORDER BY k.position`,
     [first.oid],
   );
@@ -78,9 +81,4 @@ export async function describeTable(session: PostgresSession, table: TableName):
 export async function schemaExists(session: PostgresSession, schema: string): Promise<boolean> {
   const found = await session.query("SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1", [schema]);
   return found.count > 0;
-}
-
-/** How a table is called in messages. */
-export function tableLabel(table: TableName): string {
-  return quoteTable(table);
 }

@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { build } from "esbuild";
+import pg from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { IcebergScenario, type Overrides } from "../support/iceberg-scenario.js";
 import type { LoadChildInput } from "../support/load-child.js";
@@ -42,9 +43,9 @@ afterAll(async () => {
   rmSync(bundle, { force: true });
 });
 
-async function startChild(table: string, killAt?: string, item: Overrides = KEY.item): Promise<ChildProcess> {
+async function startChild(table: string, killAt?: string, args: readonly string[] = []): Promise<ChildProcess> {
   const input: LoadChildInput = {
-    argv: scenario.argv(await scenario.writeItem(table, item)),
+    argv: scenario.argv(await scenario.writeItem(table, KEY.item), args),
     sparkRemote: scenario.servers.sparkRemote,
     postgresUrl: scenario.servers.postgresUrl,
     ...(killAt === undefined ? {} : { killAt }),
@@ -52,8 +53,8 @@ async function startChild(table: string, killAt?: string, item: Overrides = KEY.
   return spawn(process.execPath, [bundle, JSON.stringify(input)], { stdio: ["ignore", "pipe", "pipe"] });
 }
 
-async function runChild(table: string, killAt?: string) {
-  const child = await startChild(table, killAt);
+async function runChild(table: string, killAt?: string, args: readonly string[] = []) {
+  const child = await startChild(table, killAt, args);
   let output = "";
   let errors = "";
   child.stdout?.on("data", (data) => {
@@ -93,42 +94,63 @@ async function change(table: string, version: number): Promise<void> {
   );
 }
 
+/** What a run may have to do, and the way it should take. */
+const KINDS = {
+  "everything at first": { way: "everything", prepare: async () => {} },
+  "changes found by comparing": {
+    way: "compare",
+    prepare: async (table: string) => {
+      await scenario.loaded(table, KEY);
+      await change(table, 1);
+    },
+  },
+  "changes found in the changelog": {
+    way: "changelog",
+    prepare: async (table: string) => {
+      await scenario.loaded(table, KEY);
+      await change(table, 1);
+    },
+  },
+  "a compaction": {
+    way: "move state",
+    prepare: async (table: string) => {
+      await scenario.iceberg(table, "INSERT INTO $t VALUES (500, 'second file', 0)");
+      await scenario.loaded(table, KEY);
+      const options = "options => map('rewrite-all', 'true')";
+      await scenario.spark.sql(`CALL lake.system.rewrite_data_files(table => '${scenario.name}.${table}', ${options})`);
+    },
+  },
+};
+
 describe("SIGKILL", () => {
-  test.each(["full", "incremental"])(
+  test.each(Object.entries(KINDS))(
     "between any two steps of a run that loads %s: the next run makes the target equal",
-    async (kind) => {
-      const probe = `${kind}_probe`;
-      await makeTable(probe);
-      if (kind === "incremental") {
-        await scenario.loaded(probe, KEY);
-        await change(probe, 1);
-      }
-      const whole = await runChild(probe);
+    async (kind, { way, prepare }) => {
+      const args = way === "compare" || way === "changelog" ? ["--find_changes", way] : [];
+      const name = kind.replaceAll(" ", "_");
+      await makeTable(name);
+      await prepare(name);
+      const plan = await scenario.loaded(name, { ...KEY, args, mode: "plan" });
+      expect(plan.way).toBe(way);
+      const whole = await runChild(name, undefined, args);
       expect(whole.errors).toBe("");
       const starts = whole.places.filter((place) => place.endsWith(" start"));
+      const must =
+        way === "move state"
+          ? []
+          : ["write to the staging table start", "delete start", "update start", "insert start"];
       expect(starts).toEqual(
-        expect.arrayContaining([
-          "write to the staging table start",
-          "delete start",
-          "update start",
-          "insert start",
-          "store the state start",
-          "commit start",
-          "write the snapshot file start",
-        ]),
+        expect.arrayContaining([...must, "store the state start", "commit start", "write the snapshot file start"]),
       );
       const places = [...starts, whole.places.at(-1) ?? ""];
 
       for (const [index, place] of places.entries()) {
-        const table = `${kind}_${index}`;
+        const table = `${name}_${index}`;
         await makeTable(table);
-        if (kind === "incremental") {
-          await scenario.loaded(table, KEY);
-          await change(table, 1);
-        }
+        await prepare(table);
         const before = await targetRows(table);
         const source = await scenario.sourceRows(table, COLUMNS);
-        const killed = await runChild(table, place);
+        const killed = await runChild(table, place, args);
         expect({ place, signal: killed.signal, last: killed.places.at(-1) }).toEqual({
           place,
           signal: "SIGKILL",
@@ -138,7 +160,7 @@ describe("SIGKILL", () => {
         const after = await targetRows(table);
         const committed = index > places.indexOf("commit start");
         expect({ place, rows: after }).toEqual({ place, rows: committed ? source : before });
-        await scenario.loaded(table, KEY);
+        await scenario.loaded(table, { ...KEY, args });
         expect({ place, rows: await targetRows(table) }).toEqual({ place, rows: source });
         expect({ place, file: scenario.snapshotFile(table) }).toEqual({
           place,
@@ -150,33 +172,44 @@ describe("SIGKILL", () => {
     400_000,
   );
 
-  test("while the executors write: the next run, at once, makes the target equal", async () => {
+  test("while the executors write: the next run, with them still at it, makes the target equal", async () => {
     const table = "busy";
-    await scenario.iceberg(
-      table,
-      "CREATE TABLE $t (id BIGINT, name STRING, version INT) USING iceberg",
-      "INSERT INTO $t SELECT id, repeat(md5(CAST(id AS STRING)), 8), 0 FROM range(600000)",
-    );
+    await makeTable(table);
     const child = await startChild(table);
-    const writing =
-      "SELECT 1 FROM pg_stat_activity WHERE application_name LIKE 'glue-connect jr%' AND query LIKE 'INSERT INTO \"' || $1 || '\".\"glue_connect_stage_%'";
-    while ((await scenario.rows(writing, [scenario.name])).length === 0) expect(child.exitCode).toBeNull();
-    child.kill("SIGKILL");
-    await once(child, "close");
-    const [left] = await scenario.stagingTables();
-    expect(left).toMatch(/^glue_connect_stage_/);
-    await change(table, 1);
+    // As soon as the staging table is there it is locked, so that the executors stand still in the middle of their work.
+    const blocker = new pg.Client(scenario.servers.postgresUrl);
+    await blocker.connect();
+    try {
+      let staging: string | undefined;
+      while (staging === undefined) {
+        expect(child.exitCode).toBeNull();
+        [staging] = await scenario.stagingTables();
+      }
+      await blocker.query("BEGIN");
+      await blocker.query(`LOCK TABLE ${scenario.name}.${staging} IN SHARE MODE`);
+      const waiting = async () =>
+        (
+          await scenario.rows(
+            "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'INSERT INTO %' || $1 || '%'",
+            [staging],
+          )
+        ).length;
+      while ((await waiting()) === 0) expect(child.exitCode).toBeNull();
+      child.kill("SIGKILL");
+      await once(child, "close");
+      await change(table, 1);
+      expect(await waiting()).toBeGreaterThan(0);
+      const result = await scenario.load(table, KEY);
+      expect(result.exitCode).toBe(0);
+      expect(result.report.toJSON().warnings).toMatchObject([{ code: "LEFTOVER_IN_USE" }]);
+      expect(await targetRows(table)).toEqual(await scenario.sourceRows(table, COLUMNS));
+    } finally {
+      await blocker.end();
+    }
+    // What the executors of the dead run still write goes nowhere, and the next run clears it.
+    await change(table, 2);
     await scenario.loaded(table, KEY);
-    const sum = (rows: { n: unknown; v: unknown }[]) => rows.map((row) => `${row.n} ${row.v}`);
-    const target = await scenario.rows<{ n: string; v: string }>(
-      `SELECT count(*) AS n, sum(hashtext(name)::bigint * 0 + id * 7 + version) AS v FROM ${scenario.target(table)}`,
-    );
-    const source = await (
-      await scenario.spark.sql(
-        `SELECT count(*) AS n, CAST(sum(id * 7 + version) AS STRING) AS v FROM ${scenario.table(table)}`,
-      )
-    ).first();
-    expect(sum(target)).toEqual([`${source?.getBigInt("n")} ${source?.getString("v")}`]);
+    expect(await targetRows(table)).toEqual(await scenario.sourceRows(table, COLUMNS));
     expect(await scenario.stagingTables()).toEqual([]);
   });
 });

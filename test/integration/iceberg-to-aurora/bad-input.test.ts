@@ -76,6 +76,30 @@ test("every missing and wrong key of the item is in one message", async () => {
   }
 });
 
+test("credentials that stand where their reference belongs are not shown", async () => {
+  const { code, text } = await failure("fine", {
+    postgresUrl: undefined as never,
+    item: {
+      "db_load.aurora_host": "db.example.com",
+      "db_load.aurora_port": 5432,
+      "db_load.aurora_db_name": "shop",
+      "db_load.aurora_secret": { username: "u", password: "hunter2" },
+    },
+  });
+  expect(code).toBe("CONFIGURATION_INVALID");
+  expect(text).not.toContain("hunter2");
+  expect(text.match(/aurora_secret/g)).toHaveLength(1);
+});
+
+test("Spark and PostgreSQL that can't be reached are both said", async () => {
+  const { exitCode, code, text } = await failure("fine", {
+    sparkRemote: "sc://127.0.0.1:1",
+    postgresUrl: "postgresql://u:p@127.0.0.1:1/db",
+  });
+  expect({ exitCode, code }).toEqual({ exitCode: 69, code: "SOURCE_AND_TARGET_UNUSABLE" });
+  expect(text).toMatch(/POSTGRES_UNREACHABLE[\s\S]*127\.0\.0\.1:1[\s\S]*Spark/);
+});
+
 describe("the target's database", () => {
   const remote = (port: number, secret: string) => ({
     postgresUrl: undefined as never,

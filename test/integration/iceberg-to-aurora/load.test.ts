@@ -200,7 +200,7 @@ describe("incremental load", () => {
   });
 
   test("with identifiers that need quotes everywhere", async () => {
-    const table = 'Odd "table" `x`';
+    const table = 'Odd "table" `x` [b]{c,d}';
     const spark = ["`Select`", '`a "b" ``c```', "`MiXed`", "`mixed2 ü`", "`semi;colon'`"];
     const postgres = ['"Select"', '"a ""b"" `c`"', '"MiXed"', '"mixed2 ü"', '"semi;colon\'"'];
     await scenario.iceberg(
@@ -252,5 +252,58 @@ describe("the two ways to find changes", () => {
     }
     expect(reports[1]).toEqual(reports[0]);
     expect(reports[2]).toEqual(reports[0]);
+  });
+
+  test("over several commits, types that compare in unlike ways, and files that go as a whole", async () => {
+    const columns = ["id", "name", "hex(b)", "d", "CAST(a AS STRING)"];
+    const target = ["id", "name", "upper(encode(b, 'hex'))", "d", "'[' || array_to_string(a, ', ', 'null') || ']'"];
+    const row = (id: string) =>
+      `${id}, concat('n', ${id}), CAST(concat('b', ${id}) AS BINARY), IF(${id} % 3 = 0, CAST('NaN' AS DOUBLE), ${id} + 0.5D), array(CAST(${id} AS INT), NULL), named_struct('x', CAST(concat('s', ${id}) AS BINARY)), timestamp_micros(${id})`;
+    await scenario.iceberg(
+      "held together",
+      "CREATE TABLE $t (id BIGINT NOT NULL, name STRING, b BINARY, d DOUBLE, a ARRAY<INT>, s STRUCT<x: BINARY>, t TIMESTAMP) USING iceberg",
+      "ALTER TABLE $t SET IDENTIFIER FIELDS id",
+      `INSERT INTO $t SELECT ${row("id")} FROM range(0, 1000, 1, 1)`,
+      `INSERT INTO $t SELECT ${row("id")} FROM range(1000, 1020, 1, 1)`,
+    );
+    const load = async (way: string) =>
+      await scenario.loaded("held together", {
+        item: { "db_load.aurora_db_target_table_name": `held ${way}`, "db_load.snapshot_s3_key": `held ${way}` },
+        args: ["--find_changes", way],
+      });
+    const ways = ["changelog", "compare", "auto"];
+    for (const way of ways) await load(way);
+    const commits = [
+      ["UPDATE $t SET name = 'u' WHERE id = 1001", "DELETE FROM $t WHERE id >= 1000"],
+      [
+        `INSERT INTO $t SELECT ${row("id")} FROM range(2000, 2010, 1, 1)`,
+        "UPDATE $t SET b = X'00' WHERE id = 2001",
+        "UPDATE $t SET d = 1.5 WHERE id = 2002",
+      ],
+      [
+        "DELETE FROM $t WHERE id = 2003",
+        `INSERT INTO $t SELECT ${row("2003L")}`,
+        "UPDATE $t SET a = array() WHERE id = 2004",
+        "UPDATE $t SET a = array(2004, NULL) WHERE id = 2004",
+      ],
+      [
+        "UPDATE $t SET id = 3000 WHERE id = 2005",
+        `INSERT INTO $t SELECT ${row("2006L")}`,
+        "DELETE FROM $t WHERE id = 2006",
+        `INSERT INTO $t SELECT ${row("2006L")}`,
+      ],
+    ];
+    for (const commit of commits) {
+      await scenario.iceberg("held together", ...commit);
+      const reports = [];
+      for (const way of ways) {
+        const { inserted, updated, deleted, way: taken } = await load(way);
+        reports.push({ inserted, updated, deleted });
+        if (way !== "compare") expect(taken).toBe("changelog");
+        const rows = await scenario.targetRows(`held ${way}`, target);
+        expect(rows).toEqual(await scenario.sourceRows("held together", columns));
+      }
+      expect(reports).toEqual([reports[0], reports[0], reports[0]]);
+    }
   });
 });

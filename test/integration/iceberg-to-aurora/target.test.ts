@@ -1,3 +1,4 @@
+import { writeFile } from "node:fs/promises";
 import pg from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { IcebergScenario } from "../../support/iceberg-scenario.js";
@@ -63,28 +64,35 @@ describe("a batch that PostgreSQL refuses", () => {
     await equal("refused");
   });
 
-  test("because another transaction holds the table: waits no longer than the lock timeout, and says so", async () => {
+  test("because another transaction holds the table: waits no longer than --lock_timeout, and says so", async () => {
     await makeTable("held");
     await scenario.loaded("held", KEY);
     await scenario.iceberg("held", "DELETE FROM $t WHERE id = 1");
     const holder = new pg.Client(scenario.servers.postgresUrl);
     await holder.connect();
-    const controller = new AbortController();
     try {
       await holder.query("BEGIN");
       await holder.query(`LOCK TABLE ${scenario.target("held")} IN ACCESS EXCLUSIVE MODE`);
+      const result = await scenario.load("held", { ...KEY, args: ["--lock_timeout", "1"] });
+      expect(result.exitCode).toBe(75);
+      expect(result.report.toJSON().error).toMatchObject({
+        code: "POSTGRES_LOCK_TIMEOUT",
+        hint: expect.stringContaining("pg_locks"),
+      });
+      expect(await scenario.stagingTables()).toEqual([]);
+
+      // And Ctrl-C ends the wait at once.
+      const controller = new AbortController();
       const load = scenario.load("held", {
         ...KEY,
         signal: controller.signal,
-        onStep: async ({ name, phase }) => {
-          // Once the transaction waits for the lock, the user presses Ctrl-C.
-          if (name === "lock the target" && phase === "start") {
-            const waiting = `SELECT 1 FROM pg_stat_activity WHERE application_name LIKE 'glue-connect jr%' AND wait_event_type = 'Lock' AND query LIKE 'LOCK TABLE "${scenario.name}"%'`;
-            void (async () => {
-              while ((await scenario.rows(waiting)).length === 0);
-              controller.abort();
-            })();
-          }
+        onStep: ({ name, phase }) => {
+          if (name !== "lock the target" || phase !== "start") return;
+          const waiting = `SELECT 1 FROM pg_stat_activity WHERE application_name LIKE 'glue-connect jr%' AND wait_event_type = 'Lock' AND query LIKE 'LOCK TABLE "${scenario.name}"%'`;
+          void (async () => {
+            while ((await scenario.rows(waiting)).length === 0);
+            controller.abort();
+          })();
         },
       });
       expect((await load).exitCode).toBe(130);
@@ -153,7 +161,6 @@ describe("the state and the target part ways", () => {
     await scenario.database.query(
       `INSERT INTO ${scenario.target("adopted")} VALUES (1, 'one'), (2, 'stale'), (9, 'gone')`,
     );
-    const { writeFile } = await import("node:fs/promises");
     await writeFile(`${scenario.folder}/adopted.snapshot`, `${await scenario.currentSnapshot("adopted")}\n`);
     const report = await scenario.loaded("adopted", KEY);
     expect(report).toMatchObject({ inserted: 1, updated: 1, deleted: 1 });
@@ -173,6 +180,95 @@ describe("the state and the target part ways", () => {
       reason: "the primary key was id and is now name",
     });
   });
+});
+
+describe("a target that isn't what the last run left", () => {
+  test("because somebody else wrote to it: the next changes reconcile it, with a warning", async () => {
+    await makeTable("touched");
+    await scenario.loaded("touched", KEY);
+    await scenario.database.query(`DELETE FROM ${scenario.target("touched")} WHERE id = 1`);
+    await scenario.database.query(`INSERT INTO ${scenario.target("touched")} VALUES (50, 'x'), (51, 'y')`);
+    await scenario.iceberg("touched", "UPDATE $t SET name = 'changed' WHERE id = 3");
+    const result = await scenario.load("touched", KEY);
+    expect(result.exitCode).toBe(0);
+    expect(result.report.toJSON().warnings).toMatchObject([{ code: "TARGET_HAD_CHANGED" }]);
+    expect(result.report.table(`${scenario.name}.touched`)).toMatchObject({
+      way: "everything",
+      inserted: 1,
+      updated: 1,
+      deleted: 2,
+    });
+    await equal("touched");
+    expect(await scenario.stagingTables()).toEqual([]);
+  });
+
+  test("because it has no key and holds rows twice, as the Python job leaves it: one of each stays", async () => {
+    await makeTable("doubled");
+    await scenario.database.query(`CREATE TABLE ${scenario.target("doubled")} (id bigint, name text)`);
+    await scenario.database.query(
+      `INSERT INTO ${scenario.target("doubled")} VALUES (1, 'one'), (1, 'one'), (2, 'old'), (2, 'older'), (2, 'two'), (NULL, 'none')`,
+    );
+    expect(await scenario.loaded("doubled", KEY)).toMatchObject({ inserted: 1, deleted: 4 });
+    await equal("doubled");
+  });
+
+  test("because a trigger swallows rows: refused, and nothing is changed", async () => {
+    await makeTable("swallowed");
+    await scenario.database.query(`CREATE TABLE ${scenario.target("swallowed")} (id bigint PRIMARY KEY, name text)`);
+    await scenario.database.query(
+      `CREATE FUNCTION ${scenario.name}.swallow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN IF new.id = 2 THEN RETURN NULL; END IF; RETURN new; END'`,
+    );
+    await scenario.database.query(
+      `CREATE TRIGGER swallow BEFORE INSERT ON ${scenario.target("swallowed")} FOR EACH ROW EXECUTE FUNCTION ${scenario.name}.swallow()`,
+    );
+    const result = await scenario.load("swallowed", KEY);
+    expect(result.exitCode).toBe(1);
+    expect(result.report.toJSON().error).toMatchObject({
+      code: "TARGET_ROWS_DIFFER",
+      message: expect.stringContaining("2 rows where the source has 3"),
+    });
+    expect(await scenario.targetRows("swallowed", COLUMNS)).toEqual([]);
+    expect(await stateOf("swallowed")).toBeUndefined();
+  });
+});
+
+test("a role with only the documented grants loads, and one whose rows a policy hides is refused", async () => {
+  await makeTable("granted");
+  await scenario.loaded("granted", KEY);
+  const role = `loader_${scenario.name}`;
+  await scenario.database.query(`CREATE ROLE ${role} LOGIN PASSWORD 'loader'`);
+  await scenario.database.query(`GRANT USAGE, CREATE ON SCHEMA ${scenario.name} TO ${role}`);
+  await scenario.database.query(
+    `GRANT SELECT, INSERT, UPDATE, DELETE ON ${scenario.target("granted")}, ${scenario.name}.glue_connect_state TO ${role}`,
+  );
+  const url = new URL(scenario.servers.postgresUrl);
+  url.username = role;
+  url.password = "loader";
+  const options = { ...KEY, postgresUrl: url.href };
+  try {
+    await scenario.iceberg(
+      "granted",
+      "DELETE FROM $t WHERE id = 1",
+      "UPDATE $t SET name = 'x' WHERE id = 2",
+      "INSERT INTO $t VALUES (4, 'four')",
+    );
+    expect(await scenario.loaded("granted", options)).toMatchObject({ inserted: 1, updated: 1, deleted: 1 });
+    await equal("granted");
+
+    await scenario.database.query(`ALTER TABLE ${scenario.target("granted")} ENABLE ROW LEVEL SECURITY`);
+    await scenario.database.query(`CREATE POLICY visible ON ${scenario.target("granted")} USING (id = 2)`);
+    const before = await scenario.versions("granted");
+    await scenario.iceberg("granted", "UPDATE $t SET name = 'y' WHERE id = 3");
+    const hidden = await scenario.load("granted", options);
+    expect(hidden.report.toJSON().error).toMatchObject({
+      code: "POSTGRES_PERMISSION_DENIED",
+      message: expect.stringContaining("row-level security"),
+    });
+    expect(await scenario.versions("granted")).toEqual(before);
+  } finally {
+    await scenario.database.query(`DROP OWNED BY ${role}`);
+    await scenario.database.query(`DROP ROLE ${role}`);
+  }
 });
 
 describe("two runs at once", () => {

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { createTableSql, mapColumns } from "../../../jobs/iceberg-to-aurora/columns.js";
 import { IcebergScenario } from "../../support/iceberg-scenario.js";
 
 let scenario: IcebergScenario;
@@ -262,6 +263,74 @@ test("an existing target's own types are filled when they hold every value, and 
   expect(rows).toEqual(['1|5a1c5f6e-0000-4000-8000-000000000001|{"a": [1, 2]}|2026-01-31 10:00:00.5|1.2500|7|happy|x']);
   await scenario.iceberg("fitting", "UPDATE $t SET mood = 'sad'");
   expect(await scenario.loaded("fitting")).toMatchObject({ updated: 1 });
+});
+
+test("columns whose own equality is wider than identity are still brought up to date, and are refused as keys", async () => {
+  await scenario.database.query("CREATE EXTENSION IF NOT EXISTS citext SCHEMA public");
+  await scenario.database.query(`SET search_path = ${scenario.name}, public`);
+  await scenario.database.query(
+    "CREATE COLLATION no_case (provider = icu, locale = 'und-u-ks-level2', deterministic = false)",
+  );
+  await scenario.iceberg(
+    "wide",
+    "CREATE TABLE $t (id INT, c STRING, k STRING, j STRING) USING iceberg",
+    `INSERT INTO $t VALUES (1, 'ABC', 'ABC', '{"a": 1.50, "b": 2}')`,
+  );
+  await scenario.database.query(
+    `CREATE TABLE ${scenario.target("wide")} (id int PRIMARY KEY, c citext, k text COLLATE no_case, j json)`,
+  );
+  const options = { item: { "db_load.primary_key": "id" } };
+  await scenario.loaded("wide", options);
+  const values = ["id", "c", "k", "j"];
+  for (const change of ["c = 'abc'", "k = 'abc'", `j = '{"b": 2, "a": 1.5}'`]) {
+    await scenario.iceberg("wide", `UPDATE $t SET ${change}`);
+    expect(await scenario.loaded("wide", options)).toMatchObject({ updated: 1 });
+    expect(await scenario.targetRows("wide", values)).toEqual(await scenario.sourceRows("wide", values));
+  }
+  const refused = await scenario.load("wide", { item: { "db_load.primary_key": "c,k,j" } });
+  expect(refused.report.toJSON().error).toMatchObject({ code: "COLUMNS_DO_NOT_FIT" });
+  expect(refused.report.toJSON().error?.problems).toHaveLength(3);
+});
+
+test("target types that would round are refused", async () => {
+  await scenario.iceberg(
+    "rounding",
+    "CREATE TABLE $t (id INT, a TIMESTAMP, b TIMESTAMP_NTZ, c ARRAY<DECIMAL(12,4)>, d TIMESTAMP) USING iceberg",
+  );
+  await scenario.database.query(
+    `CREATE TABLE ${scenario.target("rounding")} (id int PRIMARY KEY, a timestamptz(3), b timestamp(0), c numeric(10,1)[], d timestamp(3))`,
+  );
+  const refused = await scenario.load("rounding");
+  expect(refused.report.toJSON().error).toMatchObject({ code: "COLUMNS_DO_NOT_FIT" });
+  expect(refused.report.toJSON().error?.problems.map((problem) => problem.slice(0, 10))).toEqual([
+    'column "a"',
+    'column "b"',
+    'column "c"',
+    'column "d"',
+  ]);
+});
+
+test("uuids, which Spark's DDL can't make, are decoded into columns that the job creates and into a user's", async () => {
+  const type = { kind: "primitive", name: "uuid" } as const;
+  const fields = [
+    { id: 1, name: "id", required: true, type },
+    {
+      id: 2,
+      name: "list",
+      required: false,
+      type: { kind: "list", element: { id: 3, name: "element", required: false, type } },
+    },
+  ] as const;
+  const { columns, problems } = mapColumns(fields, ["id"], undefined);
+  expect(problems).toEqual([]);
+  const [id, list] = columns;
+  await scenario.database.query(createTableSql({ schema: scenario.name, name: "uuids" }, columns));
+  const uuid = "5a1c5f6e-0000-4000-8000-000000000001";
+  await scenario.database.query(
+    `INSERT INTO ${scenario.target("uuids")} SELECT ${id?.decode("s.c1")}, ${list?.decode("s.c2")} FROM (SELECT $1::${id?.staging.type} AS c1, $2::${list?.staging.type} AS c2) AS s`,
+    [uuid, JSON.stringify([uuid, null])],
+  );
+  expect(await scenario.targetRows("uuids", ["id", "list"])).toEqual([`${uuid}|{${uuid},NULL}`]);
 });
 
 test("text that PostgreSQL can't hold is refused with the reason, and nothing is changed", async () => {
