@@ -38,6 +38,16 @@ export interface PostgresSettings {
   readonly database: string | undefined;
   /** Reference for {@link Secrets}; fields `username` and `password`. */
   readonly secret: string | undefined;
+  /** libpq's `sslmode`: `disable`, `prefer`, `require`, `verify-ca`, `verify-full`. Default: `require`, on this machine `disable`. */
+  readonly sslMode?: string | undefined;
+  /** Absolute path of a PEM file with the authorities to trust, here and on every executor; without a mode: `verify-full`. */
+  readonly sslRootCertificate?: string | undefined;
+}
+
+/** What a job will ask of Spark, for a server that is started on this machine. */
+export interface SparkNeeds {
+  /** URIs of what Spark reads or writes: `s3://` ones need jars that a local server hasn't got otherwise. */
+  readonly locations?: readonly string[];
 }
 
 /** All a job may touch. The same on a laptop and on AWS; what differs is behind these fields. */
@@ -48,8 +58,11 @@ export interface JobContext<Args> {
   /** `jr_` and 32 hex digits, new for every run. */
   readonly runId: string;
   readonly mode: RunMode;
-  /** The Spark session of this run; started or connected at the first call, and closed by the runtime. */
-  spark(): Promise<SparkSession>;
+  /**
+   * The Spark session of this run; started or connected at the first call, and closed by the runtime. What the first call says
+   * is needed counts for a server that is started for it; one that is there is as it is.
+   */
+  spark(needs?: SparkNeeds): Promise<SparkSession>;
   readonly storage: ObjectStore;
   readonly secrets: Secrets;
   readonly metadata: MetadataTable;

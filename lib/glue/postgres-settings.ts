@@ -1,5 +1,6 @@
 import { ExitCode, UserError } from "../errors.js";
 import type { PostgresConnection } from "../postgres/connection.js";
+import { isLoopback, type PostgresTls, parseTls } from "../postgres/tls.js";
 import type { PostgresSettings, Secrets } from "./context.js";
 import { credentials } from "./secrets.js";
 
@@ -41,14 +42,16 @@ export async function resolvePostgres(
     return sources.embedded(settings.database);
   }
   const { database, secret } = settings;
-  if (database === undefined || secret === undefined) {
+  const { tls, problems } = configuredTls(settings);
+  if (database === undefined || secret === undefined || problems.length > 0) {
     throw new UserError(
       "POSTGRES_SETTINGS_INVALID",
-      `The configuration of PostgreSQL at ${settings.host} is incomplete`,
+      `The configuration of PostgreSQL at ${settings.host} can't be used`,
       {
         problems: [
           ...(database === undefined ? ["the name of the database is missing"] : []),
           ...(secret === undefined ? ["the name of the secret with username and password is missing"] : []),
+          ...problems,
         ],
         exitCode: ExitCode.configuration,
       },
@@ -61,7 +64,15 @@ export async function resolvePostgres(
     database,
     user: login.username,
     password: login.password,
+    ...(tls === undefined ? {} : { tls }),
   };
+}
+
+function configuredTls(settings: PostgresSettings): ReturnType<typeof parseTls> {
+  return parseTls(settings.sslMode, settings.sslRootCertificate, {
+    mode: "the SSL mode",
+    rootCertificate: "the SSL root certificate",
+  });
 }
 
 async function fromUrl(text: string, settings: PostgresSettings, secrets: Secrets): Promise<PostgresConnection> {
@@ -75,7 +86,20 @@ async function fromUrl(text: string, settings: PostgresSettings, secrets: Secret
     password = login.password;
   }
   if (user === undefined) throw invalidUrl(["it names no user, and the configuration has no secret"]);
-  return { host: given.host, port: given.port, database, user, password };
+  const tls = given.tls ?? tlsFromConfiguration(given.host, settings);
+  return { host: given.host, port: given.port, database, user, password, ...(tls === undefined ? {} : { tls }) };
+}
+
+/** For a server of this machine (a tunnel, a test) the configuration's demands on Aurora aren't meant. */
+function tlsFromConfiguration(host: string, settings: PostgresSettings): PostgresTls | undefined {
+  if (isLoopback(host)) return undefined;
+  const { tls, problems } = configuredTls(settings);
+  if (problems.length === 0) return tls;
+  throw new UserError("POSTGRES_SETTINGS_INVALID", "The configuration of PostgreSQL can't be used", {
+    problems,
+    hint: "Mend it, or give sslmode in --postgres-url",
+    exitCode: ExitCode.configuration,
+  });
 }
 
 /** What a `postgres://` URL says. */
@@ -85,10 +109,14 @@ export interface PostgresUrl {
   readonly database: string | undefined;
   readonly user: string | undefined;
   readonly password: string | undefined;
+  /** `sslmode` and `sslrootcert`; `undefined` when it has neither. */
+  readonly tls: PostgresTls | undefined;
 }
 
+const PARAMETERS = ["sslmode", "sslrootcert"];
+
 /**
- * Reads `postgresql://user:password@host:port/database`.
+ * Reads `postgresql://user:password@host:port/database?sslmode=verify-full&sslrootcert=/etc/rds.pem`.
  *
  * @throws UserError `POSTGRES_URL_INVALID` (exit 64); never quotes the URL, which may hold a password.
  */
@@ -104,7 +132,16 @@ export function parsePostgresUrl(text: string): PostgresUrl {
     problems.push("it doesn't begin with postgresql://");
   if (url.hostname === "") problems.push("it names no host");
   // A parameter that is ignored may be the one that asks for encryption.
-  for (const name of new Set(url.searchParams.keys())) problems.push(`the parameter ${name} is not supported`);
+  for (const name of new Set(url.searchParams.keys())) {
+    if (!PARAMETERS.includes(name)) problems.push(`the parameter ${name} is not supported`);
+    else if (url.searchParams.getAll(name).length > 1) problems.push(`the parameter ${name} is there more than once`);
+  }
+  const { tls, problems: tlsProblems } = parseTls(
+    url.searchParams.get("sslmode") ?? undefined,
+    url.searchParams.get("sslrootcert") ?? undefined,
+    { mode: "the parameter sslmode", rootCertificate: "the parameter sslrootcert" },
+  );
+  problems.push(...tlsProblems);
   const decode = (part: string, what: string): string | undefined => {
     try {
       return part === "" ? undefined : decodeURIComponent(part);
@@ -119,6 +156,7 @@ export function parsePostgresUrl(text: string): PostgresUrl {
     database: decode(url.pathname.replace(/^\//, ""), "database"),
     user: decode(url.username, "user"),
     password: decode(url.password, "password"),
+    tls,
   };
   if (problems.length > 0) throw invalidUrl(problems);
   return parsed;
@@ -127,7 +165,7 @@ export function parsePostgresUrl(text: string): PostgresUrl {
 function invalidUrl(problems: readonly string[]): UserError {
   return new UserError("POSTGRES_URL_INVALID", "The value of --postgres-url can't be used", {
     problems,
-    hint: "Write postgresql://user:password@host:5432/database",
+    hint: "Write postgresql://user:password@host:5432/database, with ?sslmode=... if need be",
     exitCode: ExitCode.usage,
   });
 }

@@ -1,3 +1,5 @@
+import { jdbcTls, type PostgresTls, tlsOf } from "./tls.js";
+
 /** Where a PostgreSQL database is and who asks: enough for the driver's own connection and for Spark's executors. */
 export interface PostgresConnection {
   readonly host: string;
@@ -6,6 +8,8 @@ export interface PostgresConnection {
   readonly user: string;
   /** Never logged, and kept out of every URL. */
   readonly password: string | undefined;
+  /** Default: `disable` on this machine, `require` for every other host. */
+  readonly tls?: PostgresTls;
 }
 
 /**
@@ -21,6 +25,7 @@ export function jdbcOptions(connection: PostgresConnection, applicationName: str
     reWriteBatchedInserts: "true",
     ApplicationName: applicationName,
     tcpKeepAlive: "true",
+    ...jdbcTls(tlsOf(connection)),
   });
   return {
     url: `jdbc:postgresql://${host}:${connection.port}/${encodeURIComponent(connection.database)}?${parameters}`,

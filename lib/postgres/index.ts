@@ -6,3 +6,4 @@ export * from "./session.js";
 export * from "./staging.js";
 export * from "./state.js";
 export * from "./table.js";
+export * from "./tls.js";

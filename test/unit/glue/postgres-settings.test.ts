@@ -40,6 +40,29 @@ describe("the connection of a configuration", () => {
     await expect(resolve({ host: "embedded" })).rejects.toMatchObject({ code: "POSTGRES_EMBEDDED_UNAVAILABLE" });
   });
 
+  test("has the configuration's TLS", async () => {
+    expect(await resolve({ sslMode: "verify-full", sslRootCertificate: "/ca.pem" })).toMatchObject({
+      tls: { mode: "verify-full", rootCertificate: "/ca.pem" },
+    });
+    await expect(resolve({ sslMode: "yes" })).rejects.toMatchObject({
+      code: "POSTGRES_SETTINGS_INVALID",
+      problems: ["the SSL mode is none of disable, prefer, require, verify-ca, verify-full"],
+    });
+  });
+
+  test("has the URL's TLS, else the configuration's, but for a server of this machine", async () => {
+    const given = { sslMode: "verify-full" };
+    expect(await resolve(given, "postgresql://h/d?sslmode=require")).toMatchObject({ tls: { mode: "require" } });
+    expect(await resolve({}, "postgresql://h/d?sslrootcert=%2Fetc%2Frds.pem")).toMatchObject({
+      tls: { mode: "verify-full", rootCertificate: "/etc/rds.pem" },
+    });
+    expect(await resolve(given, "postgresql://h/d")).toMatchObject({ tls: { mode: "verify-full" } });
+    expect(await resolve(given, "postgresql://localhost/d")).not.toHaveProperty("tls");
+    await expect(resolve({ sslMode: "yes" }, "postgresql://h/d")).rejects.toMatchObject({
+      code: "POSTGRES_SETTINGS_INVALID",
+    });
+  });
+
   test("says everything that is missing", async () => {
     await expect(resolve({ database: undefined, secret: undefined })).rejects.toMatchObject({
       code: "POSTGRES_SETTINGS_INVALID",
@@ -53,8 +76,19 @@ describe("a PostgreSQL URL", () => {
     ["not a url", ["it is no URL"]],
     ["mysql://h/d", ["it doesn't begin with postgresql://"]],
     ["postgresql:///d", ["it names no host"]],
-    // Silently without encryption would be the worst of answers.
-    ["postgresql://h/d?sslmode=require", ["the parameter sslmode is not supported"]],
+    // A parameter that is passed over in silence may be the one that makes the connection safe.
+    [
+      "postgresql://h/d?sslcert=/c&sslmode=allow",
+      [
+        "the parameter sslcert is not supported",
+        "the parameter sslmode is none of disable, prefer, require, verify-ca, verify-full",
+      ],
+    ],
+    ["postgresql://h/d?sslmode=require&sslmode=disable", ["the parameter sslmode is there more than once"]],
+    [
+      "postgresql://h/d?sslrootcert=system",
+      ["the parameter sslrootcert is no absolute path, which the executors need as well as the driver"],
+    ],
     ["postgresql://u:topsecret%zz@h/d", ["the percent signs in its password are no encoding"]],
   ])("%s is refused without being quoted", (url, problems) => {
     let thrown: unknown;
