@@ -1,10 +1,11 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { ExitCode, UserError } from "../../lib/errors.js";
-import type { JobContext } from "../../lib/glue/context.js";
+import type { JobContext, PostgresSettings } from "../../lib/glue/context.js";
 import { wasCommitted } from "../../lib/postgres/apply.js";
 import type { PostgresConnection } from "../../lib/postgres/connection.js";
+import { isConnectionLost, statementError } from "../../lib/postgres/errors.js";
 import { quoteTable } from "../../lib/postgres/identifiers.js";
-import { PostgresSession } from "../../lib/postgres/session.js";
+import { type Backend, PostgresSession } from "../../lib/postgres/session.js";
 import { StateTable, type TargetState } from "../../lib/postgres/state.js";
 import { describeTable, schemaExists, type Table } from "../../lib/postgres/table.js";
 import type { Configuration } from "./configuration.js";
@@ -12,8 +13,26 @@ import type { Configuration } from "./configuration.js";
 /** Name that the state and the locks of this job go by. */
 export const JOB = "iceberg-to-aurora";
 
-/** The first tries to reach the server again after a lost COMMIT, in ms; a fail-over takes about this long. */
-const RECONNECT_AFTER_MS = [0, 500, 1_000, 2_000, 4_000, 8_000, 15_000];
+/** How long the target side waits for what; all in ms. */
+export interface TargetPatience {
+  /** For an answer on a connection that was idle. */
+  readonly ping: number;
+  /** Before each try to reach the server again; a fail-over takes about as long as all of them. */
+  readonly reconnect: readonly number[];
+  /** For a COMMIT whose answer was lost to come to its end by itself, before its server process is ended. */
+  readonly commit: number;
+  /** For the lock after a reconnect: a server process of ours may need a while to notice that it has ended. */
+  readonly lock: number;
+}
+
+const PATIENCE: TargetPatience = {
+  ping: 5_000,
+  reconnect: [0, 500, 1_000, 2_000, 4_000, 8_000, 15_000],
+  commit: 10_000,
+  lock: 30_000,
+};
+
+type TargetContext = Pick<JobContext<unknown>, "runId" | "signal" | "mode">;
 
 /** The target table's side of a run: one connection that holds the run's lock, and what was there when the run began. */
 export class Target implements AsyncDisposable {
@@ -23,8 +42,9 @@ export class Target implements AsyncDisposable {
   readonly table: Table | undefined;
   /** As it was at the start; `undefined`: never loaded by this job. */
   readonly state: TargetState | undefined;
-  readonly #context: Pick<JobContext<unknown>, "runId" | "signal" | "mode">;
+  readonly #context: TargetContext;
   readonly #configuration: Configuration;
+  readonly #patience: TargetPatience;
   #session: PostgresSession;
 
   private constructor(parts: {
@@ -32,8 +52,9 @@ export class Target implements AsyncDisposable {
     stateTable: StateTable;
     table: Table | undefined;
     state: TargetState | undefined;
-    context: Pick<JobContext<unknown>, "runId" | "signal" | "mode">;
+    context: TargetContext;
     configuration: Configuration;
+    patience: TargetPatience;
     session: PostgresSession;
   }) {
     this.connection = parts.connection;
@@ -42,6 +63,7 @@ export class Target implements AsyncDisposable {
     this.state = parts.state;
     this.#context = parts.context;
     this.#configuration = parts.configuration;
+    this.#patience = parts.patience;
     this.#session = parts.session;
   }
 
@@ -51,12 +73,18 @@ export class Target implements AsyncDisposable {
    * @throws UserError `ConcurrentRunsExceededException` when another run has the lock, `TARGET_SCHEMA_NOT_FOUND`, `TARGET_NOT_A_TABLE`,
    *   and what {@link PostgresSession.connect} throws.
    */
-  static async open(context: JobContext<unknown>, configuration: Configuration): Promise<Target> {
+  static async open(
+    context: TargetContext & Pick<JobContext<unknown>, "postgres">,
+    configuration: Configuration & Pick<PostgresSettings, "sslMode" | "sslRootCertificate">,
+    patience: TargetPatience = PATIENCE,
+  ): Promise<Target> {
     const connection = await context.postgres({
       host: configuration.host,
       port: configuration.port,
       database: configuration.databaseName,
       secret: configuration.secret,
+      sslMode: configuration.sslMode,
+      sslRootCertificate: configuration.sslRootCertificate,
     });
     const session = await connectTarget(connection, context);
     try {
@@ -82,7 +110,7 @@ export class Target implements AsyncDisposable {
       }
       const stateTable = new StateTable(JOB, configuration.target);
       const state = await stateTable.read(session);
-      return new Target({ connection, stateTable, table, state, context, configuration, session });
+      return new Target({ connection, stateTable, table, state, context, configuration, patience, session });
     } catch (error) {
       await session.close();
       throw error;
@@ -90,13 +118,20 @@ export class Target implements AsyncDisposable {
   }
 
   /**
-   * The connection, with the lock. A connection that died while Spark was at work is made anew, and the lock taken again:
-   * should another run have it by now, that run is the one that goes on.
+   * The connection, with the lock. A connection that died while Spark was at work, or on which nobody answers any more, is
+   * made anew, and the lock taken again: should another run have it by now, that run is the one that goes on.
+   *
+   * @throws UserError `ConcurrentRunsExceededException`, `POSTGRES_POOLER`, and what {@link PostgresSession.connect} throws.
    */
   async session(): Promise<PostgresSession> {
-    if (this.#session.alive) return this.#session;
-    this.#session = await this.#reconnect(0);
-    return this.#session;
+    if (await this.#session.ping(this.#patience.ping)) return this.#session;
+    const { session, locked } = await this.#reconnect(0);
+    if (!locked) {
+      await session.close();
+      throw concurrentRun(this.#configuration);
+    }
+    this.#session = session;
+    return session;
   }
 
   /** A connection of its own, without signal and lock, for cleaning up after a failure or an abort; `undefined`: none can be had. */
@@ -105,29 +140,66 @@ export class Target implements AsyncDisposable {
     return await PostgresSession.connect(this.connection, options).catch(() => undefined);
   }
 
-  /** Finds out, on a new connection, whether this run's COMMIT had its effect. */
+  /**
+   * Finds out, on a new connection, whether this run's COMMIT had its effect.
+   *
+   * @throws UserError `POSTGRES_COMMIT_UNKNOWN` when that can't be found out.
+   */
   async outcomeOfLostCommit(): Promise<boolean> {
-    // The server process of the lost connection may still be committing: it holds the lock until it is gone.
-    this.#session = await this.#reconnect(30_000);
-    return await wasCommitted(this.#session, this.stateTable, this.#context.runId);
+    let cause: unknown;
+    try {
+      const { session, locked } = await this.#reconnect(this.#patience.commit);
+      this.#session = session;
+      if (await wasCommitted(session, this.stateTable, this.#context.runId)) return true;
+      // Who has the lock knows that the server process which had it is gone. Without it, that one may still be committing.
+      if (locked) return false;
+    } catch (error) {
+      cause = error;
+    }
+    throw new UserError(
+      "POSTGRES_COMMIT_UNKNOWN",
+      `The connection was lost during COMMIT: whether the load of ${quoteTable(this.#configuration.target)} was committed is not known`,
+      {
+        ...(cause instanceof Error ? { problems: [cause.message], cause } : {}),
+        hint: "The target is as before or has all of the load. Run again: the next run finds out by itself",
+        exitCode: ExitCode.retryable,
+      },
+    );
   }
 
-  async #reconnect(lockWaitMs: number): Promise<PostgresSession> {
+  /**
+   * A new connection for the one that was lost, tried for a while if that helps.
+   *
+   * @param graceMs how long the old server process may come to its end by itself before it is ended.
+   * @returns `locked`: whether the new connection has the lock of the run.
+   */
+  async #reconnect(graceMs: number): Promise<{ readonly session: PostgresSession; readonly locked: boolean }> {
+    const { signal } = this.#context;
+    const old = this.#session.backend;
     await this.#session.close();
     let failure: unknown;
-    for (const delay of RECONNECT_AFTER_MS) {
-      await sleep(delay, undefined, { signal: this.#context.signal });
+    for (const delay of this.#patience.reconnect) {
+      await sleep(delay, undefined, { signal });
+      let session: PostgresSession | undefined;
       try {
-        const session = await connectTarget(this.connection, this.#context);
-        if (await session.tryLock(lockName(this.#configuration), lockWaitMs)) return session;
-        await session.close();
-        throw concurrentRun(this.#configuration);
+        session = await connectTarget(this.connection, this.#context);
+        return { session, locked: await this.#lockAgain(session, old, graceMs) };
       } catch (error) {
-        if (error instanceof UserError && error.exitCode === ExitCode.configuration) throw error;
+        await session?.close();
+        if (signal.aborted || !passes(error)) throw error;
         failure = error;
       }
     }
-    throw failure;
+    throw statementError(failure, "connecting again");
+  }
+
+  async #lockAgain(session: PostgresSession, old: Backend, graceMs: number): Promise<boolean> {
+    const name = lockName(this.#configuration);
+    if (graceMs > 0 && (await session.tryLock(name, graceMs))) return true;
+    // Nobody may have told the server that its client is gone. Best effort: after a fail-over it isn't there, and a pooler's
+    // user may not have the right.
+    await session.terminate(old).catch(() => false);
+    return await session.tryLock(name, this.#patience.lock);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -143,6 +215,12 @@ function connectTarget(
     applicationName: `glue-connect ${context.runId}`,
     signal: context.signal,
   });
+}
+
+/** Is this an error that a later try may not meet? */
+function passes(error: unknown): boolean {
+  if (!(error instanceof UserError)) return isConnectionLost(error);
+  return error.exitCode === ExitCode.unreachable || error.exitCode === ExitCode.retryable;
 }
 
 const lockName = (configuration: Configuration) => `glue-connect ${JOB} ${quoteTable(configuration.target)}`;

@@ -5,28 +5,44 @@ import { connect, createServer, type Server, type Socket } from "node:net";
 export type LostCommit = "before the server" | "after the server";
 
 /**
- * A TCP proxy in front of PostgreSQL that can cut a connection at COMMIT, which no server setting can do.
+ * A TCP proxy in front of PostgreSQL that can cut a connection at COMMIT, and let one fall silent, which no server setting
+ * can do.
  */
 export class PostgresProxy implements AsyncDisposable {
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
+  readonly #freezers = new Set<() => void>();
   /** Set to cut the next COMMIT; unset again once that is done. */
   lose: LostCommit | undefined;
+  /** Set to cut new connections off at once, as a server does that is down. */
+  refuse = false;
+  /** Set to have new connections fall silent from their start. */
+  mute = false;
 
   private constructor(upstream: { host: string; port: number }) {
     this.#server = createServer((client) => {
+      if (this.refuse) return void client.destroy();
+      let frozen = this.mute;
+      const freeze = () => {
+        frozen = true;
+      };
+      this.#freezers.add(freeze);
       const server = connect(upstream);
       for (const socket of [client, server]) {
         this.#sockets.add(socket);
         socket.on("error", () => undefined);
         socket.on("close", () => {
           this.#sockets.delete(socket);
+          this.#freezers.delete(freeze);
+          // Each side goes on believing in the other.
+          if (frozen) return;
           client.destroy();
           server.destroy();
         });
       }
       let deaf = false;
       client.on("data", (data) => {
+        if (frozen) return;
         if (this.lose !== undefined && data.includes("COMMIT\u0000")) {
           const how = this.lose;
           this.lose = undefined;
@@ -36,6 +52,7 @@ export class PostgresProxy implements AsyncDisposable {
         server.write(data);
       });
       server.on("data", (data) => {
+        if (frozen) return;
         // The server has answered, so the commit has had its effect.
         if (deaf) client.destroy();
         else client.write(data);
@@ -57,6 +74,12 @@ export class PostgresProxy implements AsyncDisposable {
     const url = new URL(postgresUrl);
     url.port = String(typeof address === "object" && address !== null ? address.port : 0);
     return url.href;
+  }
+
+  /** Lets the connections there are fall silent, both ways and without an end; new ones work. Gives how many there were. */
+  freeze(): number {
+    for (const freeze of this.#freezers) freeze();
+    return this.#freezers.size;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
