@@ -7,6 +7,8 @@ import type { RunEnvironment } from "../glue/open-run.js";
 import { type RunResult, runJob } from "../glue/run-job.js";
 import type { PostgresConnection } from "../postgres/connection.js";
 import type { SparkSession } from "../spark/index.js";
+import { sparkVersionOption } from "../targets/local/command.js";
+import type { SparkVersion } from "../targets/local/spark-version.js";
 import { interruptible } from "./interrupt.js";
 import { type CliIo, widthOf, write } from "./io.js";
 import type { Finish } from "./job-command.js";
@@ -21,6 +23,7 @@ const TABLE = "orders";
 
 interface Flags {
   readonly json?: true;
+  readonly spark?: SparkVersion;
   readonly color: boolean;
 }
 
@@ -31,6 +34,7 @@ export function registerDemoCommand(program: Command, io: CliIo, finish: Finish)
     .description(
       "Make a sample Iceberg table, load it into PostgreSQL, change it, load the changes, and compare; on servers of this machine",
     )
+    .addOption(sparkVersionOption("version of Spark"))
     .option("--json", "print the report of the incremental load as JSON")
     .option("--no-color", "no colours; NO_COLOR does the same")
     .action(async (flags: Flags) => {
@@ -66,7 +70,10 @@ async function demo(flags: Flags, io: CliIo, progress: Progress, signal: AbortSi
   };
 
   const servers = { logger: progress.log, signal };
-  const [spark, postgres] = await Promise.all([ensureSpark(servers), ensurePostgres(servers)]);
+  const [spark, postgres] = await Promise.all([
+    ensureSpark({ ...servers, ...(flags.spark === undefined ? {} : { version: flags.spark }) }),
+    ensurePostgres(servers),
+  ]);
   await using session: SparkSession = await SparkSession.builder().remote(spark.remote).signal(signal).getOrCreate();
   const folder = join(stateHome(), "sample");
   const item = await writeItem(folder, pathToFileURL(spark.warehouse).href);
@@ -119,7 +126,7 @@ async function demo(flags: Flags, io: CliIo, progress: Progress, signal: AbortSi
     "",
     `Spark (port ${spark.port}) and PostgreSQL (port ${postgres.port}) stay up for the next run; they stop after 30 idle minutes,`,
     "or by `npx glue-connect local down`. The same load by hand:",
-    `  npx glue-connect run iceberg-to-aurora ${argv.join(" ")}`,
+    `  npx glue-connect run iceberg-to-aurora ${[...argv, ...(flags.spark === undefined ? [] : ["--spark", flags.spark])].join(" ")}`,
     "",
   ].join("\n");
   await write(flags.json ? io.stderr : io.stdout, closing);

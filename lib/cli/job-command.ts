@@ -6,6 +6,8 @@ import type { RunMode } from "../glue/context.js";
 import type { Job } from "../glue/define-job.js";
 import type { RunReport } from "../glue/report.js";
 import { type RunResult, runJob } from "../glue/run-job.js";
+import { sparkVersionOption } from "../targets/local/command.js";
+import type { SparkVersion } from "../targets/local/spark-version.js";
 import { interruptible } from "./interrupt.js";
 import { type CliIo, widthOf, write } from "./io.js";
 import { jobHelp } from "./job-help.js";
@@ -20,6 +22,7 @@ export type Finish = (exitCode: ExitCode) => void;
 
 interface Flags {
   readonly remote?: string;
+  readonly spark?: SparkVersion;
   readonly postgresUrl?: string;
   readonly reportFile?: string;
   readonly json?: true;
@@ -42,6 +45,7 @@ export function addJobCommand(
     .usage("JOB --JOB_NAME <name> [arguments of the job] [options]")
     .argument("[JOB]", "name of a built-in job, or path of a module (.ts, .js, .mjs) whose default export is a job")
     .option("--remote <sc://...>", "Spark Connect server; default: SPARK_REMOTE, else one on this machine")
+    .addOption(sparkVersionOption("version of the Spark on this machine, also where SPARK_REMOTE names another"))
     .option(
       "--postgres-url <url>",
       "PostgreSQL database to use instead of the configured one; default: GLUE_CONNECT_POSTGRES_URL",
@@ -66,6 +70,12 @@ export function addJobCommand(
       }
       throw new UserError("JOB_MISSING", "No job was named", {
         hint: `Write \`glue-connect ${mode} JOB ...\`; \`glue-connect jobs\` lists the built-in ones`,
+        exitCode: ExitCode.usage,
+      });
+    }
+    if (flags.remote !== undefined && flags.spark !== undefined) {
+      throw new UserError("USAGE", "--spark names a Spark of this machine, and --remote one that runs already", {
+        hint: "Leave one of them out",
         exitCode: ExitCode.usage,
       });
     }
@@ -96,8 +106,8 @@ async function execute(job: Job, argv: readonly string[], mode: RunMode, flags: 
   const interrupt = interruptible(() =>
     progress.log.warn("interrupted: stopping Spark and rolling back; once more ends this process at once"),
   );
-  const servers = localServers(progress.log, interrupt.signal);
-  const remote = flags.remote ?? nonEmpty(io.env.SPARK_REMOTE);
+  const servers = localServers(progress.log, interrupt.signal, flags.spark);
+  const remote = flags.remote ?? (flags.spark === undefined ? nonEmpty(io.env.SPARK_REMOTE) : undefined);
   const postgresUrl = flags.postgresUrl ?? nonEmpty(io.env.GLUE_CONNECT_POSTGRES_URL);
   try {
     const result = await runJob(job, argv, {

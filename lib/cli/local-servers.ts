@@ -1,19 +1,26 @@
 import { UserError } from "../errors.js";
+import type { SparkNeeds } from "../glue/context.js";
 import type { SparkEndpoint } from "../glue/spark-session.js";
 import type { Logger } from "../logger.js";
 import type { PostgresConnection } from "../postgres/connection.js";
+import { isS3Uri } from "../storage/uri.js";
+import type { SparkVersion } from "../targets/index.js";
 
 const IDLE_MINUTES = 30;
 
 /** The servers of this machine, started when they are first needed; those that are up are used again. */
 export interface LocalServers {
-  spark(): Promise<SparkEndpoint>;
+  /** @param needs with an `s3://` location the server has the jars for S3. */
+  spark(needs: SparkNeeds): Promise<SparkEndpoint>;
   /** @param database made when it isn't there; default: the server's own. */
   postgres(database: string | undefined): Promise<PostgresConnection>;
 }
 
-/** @param log is told which servers were started, and when they stop. */
-export function localServers(log: Logger, signal: AbortSignal): LocalServers {
+/**
+ * @param log is told which servers were started, and when they stop.
+ * @param version of Spark.
+ */
+export function localServers(log: Logger, signal: AbortSignal, version?: SparkVersion): LocalServers {
   const options = { logger: log, signal, idleMinutes: IDLE_MINUTES };
   const tell = (name: string, port: number, started: boolean) => {
     if (!started) return log.debug(`using the local ${name} that is up on port ${port}`);
@@ -22,9 +29,13 @@ export function localServers(log: Logger, signal: AbortSignal): LocalServers {
     );
   };
   return {
-    async spark() {
+    async spark({ locations = [] }) {
       const { ensureSpark } = await import("../targets/index.js");
-      const { remote, port, started } = await ensureSpark(options);
+      const { remote, port, started } = await ensureSpark({
+        ...options,
+        ...(version === undefined ? {} : { version }),
+        ...(locations.some(isS3Uri) ? { profile: "aws" as const } : {}),
+      });
       tell("Spark", port, started);
       return { remote };
     },

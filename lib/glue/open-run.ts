@@ -4,7 +4,7 @@ import { type Logger, silentLogger } from "../logger.js";
 import type { PostgresConnection } from "../postgres/connection.js";
 import type { HeaderProvider, SparkSession } from "../spark/index.js";
 import { createObjectStore } from "../storage/create-object-store.js";
-import type { JobContext, RunMode, Secrets } from "./context.js";
+import type { JobContext, RunMode, Secrets, SparkNeeds } from "./context.js";
 import { createMetadataTable } from "./metadata.js";
 import { resolvePostgres } from "./postgres-settings.js";
 import { RunReport } from "./report.js";
@@ -27,7 +27,7 @@ export interface RunEnvironment {
   /** Default: `run`. */
   readonly mode?: RunMode;
   /** `sc://...`, or what starts or finds a server when the job first asks for Spark. */
-  readonly sparkRemote?: string | (() => Promise<SparkEndpoint>);
+  readonly sparkRemote?: string | ((needs: SparkNeeds) => Promise<SparkEndpoint>);
   /** Headers for each call to Spark, asked for every time so that a token can be renewed. */
   readonly sparkHeaders?: HeaderProvider;
   /** Wins over the database of the configuration. */
@@ -71,8 +71,8 @@ export function openRun<Args>(
     jobName: parsed.jobName,
     runId,
     mode,
-    spark() {
-      session ??= openSparkSession(environment, { runId, signal, log });
+    spark(needs) {
+      session ??= openSparkSession(environment, { runId, signal, log, ...(needs === undefined ? {} : { needs }) });
       return session;
     },
     storage: createObjectStore(aws),

@@ -1,6 +1,7 @@
 import { ExitCode, UserError } from "../errors.js";
 import type { Logger } from "../logger.js";
 import type { HeaderProvider, SparkSession } from "../spark/index.js";
+import type { SparkNeeds } from "./context.js";
 
 /** Where a Spark Connect server answers. */
 export interface SparkEndpoint {
@@ -10,14 +11,14 @@ export interface SparkEndpoint {
 
 /** What the environment of a run says of Spark. */
 export interface SparkSettings {
-  readonly sparkRemote?: string | (() => Promise<SparkEndpoint>);
+  readonly sparkRemote?: string | ((needs: SparkNeeds) => Promise<SparkEndpoint>);
   readonly sparkHeaders?: HeaderProvider;
 }
 
 /** The one session of a run. Aborting the signal interrupts whatever runs in it. */
 export async function openSparkSession(
   settings: SparkSettings,
-  run: { readonly runId: string; readonly signal: AbortSignal; readonly log: Logger },
+  run: { readonly runId: string; readonly signal: AbortSignal; readonly log: Logger; readonly needs?: SparkNeeds },
 ): Promise<SparkSession> {
   run.signal.throwIfAborted();
   const { sparkRemote } = settings;
@@ -27,7 +28,7 @@ export async function openSparkSession(
       exitCode: ExitCode.configuration,
     });
   }
-  const remote = typeof sparkRemote === "string" ? sparkRemote : (await sparkRemote()).remote;
+  const remote = typeof sparkRemote === "string" ? sparkRemote : (await sparkRemote(run.needs ?? {})).remote;
   const { SparkSession } = await import("../spark/index.js");
   const builder = SparkSession.builder().remote(remote).signal(run.signal);
   if (settings.sparkHeaders !== undefined) builder.headers(settings.sparkHeaders);

@@ -1,4 +1,4 @@
-export { type CommandOutput, registerLocalCommand } from "./local/command.js";
+export { type CommandOutput, registerLocalCommand, sparkVersionOption } from "./local/command.js";
 export { type Environment, stateHome } from "./local/directories.js";
 export {
   LOCAL_SERVERS,
@@ -16,3 +16,4 @@ export {
 export { ensurePostgres, type LocalPostgres, type LocalPostgresOptions, stopPostgres } from "./local/postgres.js";
 export { ensureSpark, type LocalSpark, type LocalSparkOptions, stopSpark } from "./local/spark.js";
 export type { SparkProfile } from "./local/spark-jars.js";
+export { DEFAULT_SPARK_VERSION, SPARK_VERSIONS, type SparkVersion } from "./local/spark-version.js";

@@ -1,7 +1,8 @@
 """AWS emulator of the tests: moto behind one lock.
 
 Stock moto serves requests side by side without locks, so that of several conditional writes more than one can win. Here one
-request runs at a time, which makes S3's and DynamoDB's conditions as atomic as they are in AWS.
+request runs at a time, which makes S3's and DynamoDB's conditions as atomic as they are in AWS. Glue's UpdateTable heeds the
+VersionId that it is given, which moto ignores and Iceberg's commits rely on.
 
 Listens on a free port of this machine, prints `READY <port>` and ends when its standard input closes, so that a test run
 that is killed leaves nothing behind.
@@ -14,6 +15,8 @@ import socket
 import sys
 import threading
 
+from moto.core.exceptions import JsonRESTError
+from moto.glue.responses import GlueResponse
 from moto.moto_server.werkzeug_app import (
     DomainDispatcherApplication,
     MotoRequestHandler,
@@ -47,6 +50,20 @@ def one_at_a_time(application):
     return serve
 
 
+def with_version_check(update_table):
+    def checked(response):
+        wanted = response.parameters.get("VersionId")
+        if wanted is not None:
+            database, name = response.parameters["DatabaseName"], response.parameters["TableInput"]["Name"]
+            present = response.glue_backend.get_table(database, name)._current_version
+            if str(present) != str(wanted):
+                message = f"Update table failed due to concurrent modifications: version {wanted} is expected, {present} is there"
+                raise JsonRESTError("ConcurrentModificationException", message)
+        return update_table(response)
+
+    return checked
+
+
 def end_with_stdin():
     sys.stdin.buffer.read()
     os._exit(0)
@@ -60,6 +77,7 @@ def main():
     port = listener.getsockname()[1]
     os.environ["MOTO_PORT"] = str(port)
 
+    GlueResponse.update_table = with_version_check(GlueResponse.update_table)
     application = DomainDispatcherApplication(create_backend_app)
     server = make_server(
         "127.0.0.1",

@@ -1,4 +1,4 @@
-import { type Command, InvalidArgumentError } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
 import { ExitCode, UserError } from "../../errors.js";
 import type { Logger } from "../../logger.js";
 import { followLog } from "./follow-log.js";
@@ -12,6 +12,7 @@ import {
   localStatus,
   localUp,
 } from "./local.js";
+import { DEFAULT_SPARK_VERSION, SPARK_VERSIONS, type SparkVersion } from "./spark-version.js";
 
 /** Where the command's words go; the process's own streams unless a test gives others. */
 export interface CommandOutput {
@@ -27,10 +28,16 @@ const processOutput: CommandOutput = {
 interface UpFlags {
   readonly json?: true;
   readonly idleMinutes?: number;
+  readonly spark?: SparkVersion;
   readonly sparkPort?: number;
   readonly postgresPort?: number;
   readonly conf?: Readonly<Record<string, string>>;
   readonly aws?: true;
+}
+
+/** `--spark <version>`, the Spark of this machine that a command is about. */
+export function sparkVersionOption(description: string): Option {
+  return new Option("--spark <version>", `${description} (default: ${DEFAULT_SPARK_VERSION})`).choices(SPARK_VERSIONS);
 }
 
 /**
@@ -50,16 +57,18 @@ export function registerLocalCommand(program: Command, output: CommandOutput = p
     .description("start the servers; one that is up is left as it is")
     .argument("[names...]", "spark, postgres; default: both")
     .option("--idle-minutes <minutes>", "stop by itself after this long without use, 0 is never (default: 30)", minutes)
+    .addOption(sparkVersionOption("version of Spark; one of each can be up"))
     .option("--spark-port <port>", "port of Spark (default: a free one)", port)
     .option("--postgres-port <port>", "port of PostgreSQL (default: a free one)", port)
     .option("--conf <name=value>", "a Spark setting; may be repeated", setting)
-    .option("--aws", "with Hadoop's S3 jars, 280 MB more to fetch")
+    .option("--aws", "with the jars for S3 and the Glue catalog, 330 MB more to fetch; Spark 3.5 only")
     .option("--json", "print JSON")
     .action(async (names: readonly string[], flags: UpFlags) => {
       await localUp(serverNames(names), {
         logger: progressOn(output),
         ...(flags.idleMinutes === undefined ? {} : { idleMinutes: flags.idleMinutes }),
         spark: {
+          ...(flags.spark === undefined ? {} : { version: flags.spark }),
           ...(flags.sparkPort === undefined ? {} : { port: flags.sparkPort }),
           ...(flags.conf === undefined ? {} : { conf: flags.conf }),
           ...(flags.aws === undefined ? {} : { profile: "aws" as const }),
@@ -95,9 +104,13 @@ export function registerLocalCommand(program: Command, output: CommandOutput = p
     .argument("<name>", "spark or postgres")
     .option("-f, --follow", "go on with what is added, until interrupted")
     .option("-n, --lines <count>", "how many lines (default: 100)", count)
+    .addOption(sparkVersionOption("which Spark"))
     .option("--json", "print JSON; with --follow one object a line")
-    .action(async (name: string, flags: { json?: true; follow?: true; lines?: number }) => {
-      const log = localLogs(serverName(name), flags.lines === undefined ? {} : { lines: flags.lines });
+    .action(async (name: string, flags: { json?: true; follow?: true; lines?: number; spark?: SparkVersion }) => {
+      const log = localLogs(serverName(name), {
+        ...(flags.lines === undefined ? {} : { lines: flags.lines }),
+        ...(flags.spark === undefined ? {} : { version: flags.spark }),
+      });
       if (flags.follow !== true) {
         print(output, flags, log, ({ lines }) => lines.map((line) => `${line}\n`).join(""));
         return;
@@ -118,14 +131,16 @@ export function registerLocalCommand(program: Command, output: CommandOutput = p
   local
     .command("env")
     .description("shell commands that make other programs use the servers; they hold the token and the password")
+    .addOption(new Option("--spark <version>", "which Spark; default: the one that is up").choices(SPARK_VERSIONS))
     .option("--json", "print JSON")
-    .action(async (flags: { json?: true }) =>
-      print(output, flags, await localEnvironment(), (variables) =>
-        Object.entries(variables)
+    .action(async (flags: { json?: true; spark?: SparkVersion }) => {
+      const variables = await localEnvironment(flags.spark === undefined ? {} : { version: flags.spark });
+      print(output, flags, variables, (all) =>
+        Object.entries(all)
           .map(([name, value]) => `export ${name}='${value.replaceAll("'", "'\\''")}'\n`)
           .join(""),
-      ),
-    );
+      );
+    });
 }
 
 function print<T>(output: CommandOutput, flags: { readonly json?: true }, value: T, text: (value: T) => string): void {
@@ -134,9 +149,9 @@ function print<T>(output: CommandOutput, flags: { readonly json?: true }, value:
 
 function statusTable(servers: readonly LocalServerStatus[]): string {
   return servers
-    .map(({ name, state, endpoint, pid, logFile }) =>
+    .map(({ name, version, state, endpoint, pid, logFile }) =>
       [
-        name.padEnd(9),
+        (version === undefined ? name : `${name} ${version}`).padEnd(9),
         state.padEnd(5),
         ...(endpoint === undefined ? [] : [endpoint]),
         ...(pid === undefined ? [] : [`process ${pid}`]),

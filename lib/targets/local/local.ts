@@ -20,6 +20,7 @@ import {
   sparkAnswers,
   stopSpark,
 } from "./spark.js";
+import { DEFAULT_SPARK_VERSION, SPARK_VERSIONS, type SparkVersion, sparkPlaces } from "./spark-version.js";
 
 /** The servers that run on this machine when no other is named. */
 export const LOCAL_SERVERS = ["spark", "postgres"] as const;
@@ -38,7 +39,7 @@ export interface LocalOptions {
 /** How each server is started by {@link localUp}. */
 export interface LocalUpOptions extends LocalOptions {
   readonly idleMinutes?: number;
-  readonly spark?: Pick<LocalSparkOptions, "port" | "conf" | "profile">;
+  readonly spark?: Pick<LocalSparkOptions, "version" | "port" | "conf" | "profile">;
   readonly postgres?: Pick<LocalPostgresOptions, "port" | "ephemeral">;
 }
 
@@ -51,6 +52,8 @@ export interface LocalUp {
 /** How a server is doing. Holds no secret. */
 export interface LocalServerStatus {
   readonly name: LocalServerName;
+  /** Which Spark, of one that is there. */
+  readonly version?: SparkVersion;
   readonly state: "up" | "starting" | "not answering" | "down";
   readonly pid?: number;
   readonly port?: number;
@@ -85,7 +88,7 @@ export async function localUp(
 }
 
 /**
- * Stops the servers named; what they hold on disk stays.
+ * Stops the servers named, Spark in every version; what they hold on disk stays.
  *
  * @returns those that were up, with the pid they had.
  */
@@ -95,24 +98,33 @@ export async function localDown(
 ): Promise<readonly { readonly name: LocalServerName; readonly pid: number }[]> {
   const home = homeOf(options);
   const stopped = await Promise.all(
-    names.map(async (name) => ({ name, pid: await (name === "spark" ? stopSpark(home) : stopPostgres(home)) })),
+    names.flatMap((name) =>
+      (name === "spark" ? SPARK_VERSIONS.map((version) => stopSpark(home, version)) : [stopPostgres(home)]).map(
+        async (pid) => ({ name, pid: await pid }),
+      ),
+    ),
   );
   return stopped.flatMap(({ name, pid }) => (pid === undefined ? [] : [{ name, pid }]));
 }
 
-/** How each server is doing, by asking it. Starts nothing. */
+/** How each server is doing, by asking it: each Spark that is there, and PostgreSQL. Starts nothing. */
 export async function localStatus(options: LocalOptions = {}): Promise<readonly LocalServerStatus[]> {
   const home = homeOf(options);
-  return Promise.all([sparkStatus(home), postgresStatus(home)]);
+  const [postgres, ...sparks] = await Promise.all([
+    postgresStatus(home),
+    ...SPARK_VERSIONS.map((version) => sparkStatus(home, version)),
+  ]);
+  const present = sparks.filter((spark) => spark !== undefined);
+  return [...(present.length === 0 ? [{ name: "spark", state: "down" } as const] : present), postgres];
 }
 
-async function sparkStatus(home: string): Promise<LocalServerStatus> {
-  const found = findSparkProcess(home);
-  if (found === undefined) return { name: "spark", state: "down" };
+async function sparkStatus(home: string, version: SparkVersion): Promise<LocalServerStatus | undefined> {
+  const found = findSparkProcess(home, version);
+  if (found === undefined) return undefined;
   const { pid, port, logFile } = found;
-  if (port === null) return { name: "spark", state: "starting", pid, logFile };
-  const state = (await sparkAnswers(home, 5_000)) ? "up" : "not answering";
-  return { name: "spark", state, pid, port, endpoint: `sc://127.0.0.1:${port}`, logFile };
+  if (port === null) return { name: "spark", version, state: "starting", pid, logFile };
+  const state = (await sparkAnswers(home, version, 5_000)) ? "up" : "not answering";
+  return { name: "spark", version, state, pid, port, endpoint: `sc://127.0.0.1:${port}`, logFile };
 }
 
 async function postgresStatus(home: string): Promise<LocalServerStatus> {
@@ -126,9 +138,15 @@ async function postgresStatus(home: string): Promise<LocalServerStatus> {
 /** A server's log: where it is, and its last lines. */
 export function localLogs(
   name: LocalServerName,
-  { lines = 100, ...options }: LocalOptions & { readonly lines?: number } = {},
+  {
+    lines = 100,
+    version = DEFAULT_SPARK_VERSION,
+    ...options
+  }: LocalOptions & { readonly lines?: number; readonly version?: SparkVersion } = {},
 ): { readonly logFile: string; readonly lines: readonly string[] } {
-  const logFile = join(localDirectories(homeOf(options)).logs, `${name}.log`);
+  const home = homeOf(options);
+  const logFile =
+    name === "spark" ? sparkPlaces(home, version).logFile : join(localDirectories(home).logs, `${name}.log`);
   if (!existsSync(logFile)) {
     throw new UserError("LOCAL_LOG_MISSING", `There is no log of ${name} yet: ${logFile} does not exist`, {
       hint: `glue-connect local up ${name} starts it`,
@@ -142,11 +160,15 @@ export function localLogs(
  * The environment variables that make other programs use the servers that are up. They hold the token and the password: for a
  * shell of the user's, at the user's request, and nowhere else.
  *
+ * @param options `version`: which Spark; default: the first that is up, 3.5 before others.
  * @throws UserError LOCAL_NOT_UP when none is.
  */
-export async function localEnvironment(options: LocalOptions = {}): Promise<Readonly<Record<string, string>>> {
+export async function localEnvironment(
+  options: LocalOptions & { readonly version?: SparkVersion } = {},
+): Promise<Readonly<Record<string, string>>> {
   const home = homeOf(options);
-  const spark = findSparkProcess(home)?.remote;
+  const versions = options.version === undefined ? SPARK_VERSIONS : [options.version];
+  const spark = versions.map((version) => findSparkProcess(home, version)?.remote).find((remote) => remote);
   const postgres = findPostgresProcess(home)?.url;
   if (spark === undefined && postgres === undefined) {
     throw new UserError("LOCAL_NOT_UP", `No local server of ${home} is up`, {

@@ -19,13 +19,16 @@ import { withFileLock } from "./file-lock.js";
 import { findOnPath, type Java } from "./java.js";
 import { withoutColours } from "./log-lines.js";
 import { packageRoot } from "./package-root.js";
+import { DEFAULT_SPARK_VERSION, type SparkVersion } from "./spark-version.js";
 
-/** Which jars: the base ones, or with hadoop-aws, which is 280 MB more. */
+/** Which jars: the base ones, or with those for S3 and the Glue catalog, which are 330 MB more. */
 export type SparkProfile = "base" | "aws";
 
 /** What {@link ensureSparkJars} needs to know. */
 export interface SparkJarsOptions {
   readonly java: Java;
+  /** Default: 3.5. */
+  readonly version?: SparkVersion;
   readonly profile?: SparkProfile;
   readonly env?: Environment;
   readonly logger?: Logger;
@@ -43,14 +46,15 @@ export interface SparkJars {
 /**
  * The folder with the server's jars and our own; Maven fills it the first time, and again when the project's files change.
  *
- * @throws UserError MAVEN_MISSING, MAVEN_FAILED
+ * @throws UserError MAVEN_MISSING, MAVEN_FAILED, SPARK_PROFILE_UNSUPPORTED
  */
 export async function ensureSparkJars(options: SparkJarsOptions): Promise<SparkJars> {
   const env = options.env ?? process.env;
   const logger = options.logger ?? silentLogger;
   const project = options.project ?? join(packageRoot(), "infra", "spark");
-  const profile = options.profile ?? "base";
-  const sparkVersion = versionIn(join(project, "pom.xml"));
+  const { version = DEFAULT_SPARK_VERSION, profile = "base" } = options;
+  if (profile === "aws" && version !== DEFAULT_SPARK_VERSION) throw withoutAws(version);
+  const sparkVersion = versionIn(join(project, "pom.xml"), version);
   const cache = cacheHome(env);
   const folder = join(cache, `spark-${sparkVersion}-${profile === "base" ? "" : `${profile}-`}${fingerprint(project)}`);
   if (existsSync(folder)) return { folder, sparkVersion };
@@ -69,7 +73,16 @@ export async function ensureSparkJars(options: SparkJarsOptions): Promise<SparkJ
     async () => {
       if (existsSync(folder)) return;
       logger.info(`Fetching the jars of Spark ${sparkVersion} with Maven, once`);
-      await build({ maven, project, profile, cache, folder, env, java: options.java, signal: options.signal });
+      await build({
+        maven,
+        project,
+        profiles: mavenProfiles(version, profile),
+        cache,
+        folder,
+        env,
+        java: options.java,
+        signal: options.signal,
+      });
     },
     {
       signal: options.signal,
@@ -82,7 +95,7 @@ export async function ensureSparkJars(options: SparkJarsOptions): Promise<SparkJ
 interface Build {
   readonly maven: string;
   readonly project: string;
-  readonly profile: SparkProfile;
+  readonly profiles: readonly string[];
   readonly cache: string;
   readonly folder: string;
   readonly env: Environment;
@@ -91,7 +104,7 @@ interface Build {
 }
 
 /** Builds in a folder of its own and renames the result, so that a folder of that name is always a whole one. */
-async function build({ maven, project, profile, cache, folder, env, java, signal }: Build): Promise<void> {
+async function build({ maven, project, profiles, cache, folder, env, java, signal }: Build): Promise<void> {
   const work = mkdtempSync(join(cache, "building-"));
   try {
     // A copy, because Maven writes beside its pom and the package may be installed where we can't.
@@ -107,7 +120,7 @@ async function build({ maven, project, profile, cache, folder, env, java, signal
         join(work, "pom.xml"),
         "package",
         `-Doutput=${jars}`,
-        ...(profile === "base" ? [] : [`-P${profile}`]),
+        ...profiles.map((profile) => `-P${profile}`),
       ],
       // The compiler must be the Java that was checked, not another that the machine has as its default.
       { ...env, JAVA_HOME: env.JAVA_HOME ?? homeOf(java) },
@@ -177,9 +190,23 @@ function homeOf(java: Java): string | undefined {
   return existsSync(join(home, "release")) ? home : undefined;
 }
 
-function versionIn(pom: string): string {
-  const version = /<spark\.version>([^<]+)</.exec(readFileSync(pom, "utf8"))?.[1];
-  if (version === undefined) throw new Error(`${pom} has no spark.version`);
+function mavenProfiles(version: SparkVersion, profile: SparkProfile): readonly string[] {
+  return [...(version === DEFAULT_SPARK_VERSION ? [] : [`spark-${version}`]), ...(profile === "base" ? [] : [profile])];
+}
+
+function withoutAws(version: SparkVersion): UserError {
+  return new UserError("SPARK_PROFILE_UNSUPPORTED", `The local Spark ${version} comes without the jars for S3`, {
+    hint: `Use Spark ${DEFAULT_SPARK_VERSION} for s3:// locations, as EMR and Glue do, or a Spark ${version} that runs elsewhere with --remote sc://...`,
+    exitCode: ExitCode.configuration,
+  });
+}
+
+/** The full version of a line: the pom's own, or the one that the line's profile puts in its place. */
+function versionIn(pom: string, line: SparkVersion): string {
+  const text = readFileSync(pom, "utf8");
+  const from = line === DEFAULT_SPARK_VERSION ? 0 : text.indexOf(`<id>spark-${line}</id>`);
+  const version = from < 0 ? undefined : /<spark\.version>([^<]+)</.exec(text.slice(from))?.[1];
+  if (version === undefined) throw new Error(`${pom} has no spark.version of ${line}`);
   return version;
 }
 

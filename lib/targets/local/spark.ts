@@ -1,18 +1,10 @@
 import { spawn } from "node:child_process";
 import { createHash, randomBytes, randomUUID } from "node:crypto";
 import { closeSync, mkdirSync, readFileSync, rmSync } from "node:fs";
-import { availableParallelism } from "node:os";
 import { join, resolve } from "node:path";
-import { pathToFileURL } from "node:url";
 import { ExitCode, UserError } from "../../errors.js";
 import { type Logger, silentLogger } from "../../logger.js";
-import {
-  type Environment,
-  type LocalDirectories,
-  localDirectories,
-  makeLocalDirectories,
-  stateHome,
-} from "./directories.js";
+import { type Environment, makeLocalDirectories, stateHome } from "./directories.js";
 import { withFileLock } from "./file-lock.js";
 import { isPortFree } from "./free-port.js";
 import { findJava, type Java } from "./java.js";
@@ -21,11 +13,15 @@ import { poll } from "./poll.js";
 import { identifyProcess, isAlive, type ProcessIdentity } from "./process-identity.js";
 import { ensureSparkJars, type SparkJars, type SparkProfile } from "./spark-jars.js";
 import { probeSpark } from "./spark-probe.js";
+import { accessEnvironment, sparkSettings, toProperties } from "./spark-settings.js";
+import { DEFAULT_SPARK_VERSION, type SparkPlaces, type SparkVersion, sparkPlaces } from "./spark-version.js";
 import { hasFields, readStateFile, writeSecretFile, writeStateFile } from "./state-file.js";
 import { stopProcess } from "./stop-process.js";
 
-/** How the local Spark is started. All of it counts for a start only: a server that is up is used as it is. */
+/** How the local Spark is started. A server of that version that is up is used as it is, if it can do what the profile says. */
 export interface LocalSparkOptions {
+  /** Default: 3.5, as EMR and Glue run it. One server of each version can be up. */
+  readonly version?: SparkVersion;
   /** Where state, logs and the warehouse are; default: {@link stateHome}. */
   readonly home?: string;
   /** Default: one that is free. */
@@ -34,7 +30,7 @@ export interface LocalSparkOptions {
   readonly idleMinutes?: number;
   /** Spark settings beside and over our own. */
   readonly conf?: Readonly<Record<string, string>>;
-  /** Default: "base". */
+  /** Default: "base". A server with "aws" does for "base" too. */
   readonly profile?: SparkProfile;
   /** The server ends with this process, however that ends. */
   readonly ownerPid?: number;
@@ -67,6 +63,8 @@ interface SparkState extends ProcessIdentity {
   readonly logFile: string;
   /** What it was started with, to notice that a caller wants something else. */
   readonly settings: string;
+  /** Left out in the notes of older versions, which had no other. */
+  readonly profile?: SparkProfile;
 }
 
 const START_TIMEOUT = 120_000;
@@ -82,21 +80,21 @@ const ANSWER_TIMEOUT = 20_000;
  * const { remote } = await ensureSpark();
  * const spark = await SparkSession.builder().remote(remote).getOrCreate();
  * @throws UserError JAVA_MISSING, JAVA_UNSUPPORTED, MAVEN_MISSING, MAVEN_FAILED, SPARK_PORT_BUSY, SPARK_START_FAILED,
- * SPARK_START_TIMEOUT, SPARK_NOT_ANSWERING
+ * SPARK_START_TIMEOUT, SPARK_NOT_ANSWERING, SPARK_WITHOUT_S3
  */
 export async function ensureSpark(options: LocalSparkOptions = {}): Promise<LocalSpark> {
   const env = options.env ?? process.env;
   const logger = options.logger ?? silentLogger;
   const home = resolve(options.home ?? stateHome(env));
-  const directories = makeLocalDirectories(home);
+  const places = makePlaces(home, options.version);
 
   // The usual case needs no lock: it is up.
-  const up = await findRunning(directories, options);
+  const up = await findRunning(places, options);
   if (up !== undefined) return up;
   return withFileLock(
-    join(home, "spark.lock"),
+    places.lockFile,
     async () => {
-      const meanwhile = await findRunning(directories, options, { wait: true });
+      const meanwhile = await findRunning(places, options, { wait: true });
       if (meanwhile !== undefined) return meanwhile;
       const java = await findJava(env);
       const jars = await ensureSparkJars({
@@ -104,12 +102,20 @@ export async function ensureSpark(options: LocalSparkOptions = {}): Promise<Loca
         env,
         logger,
         signal: options.signal,
+        ...(options.version === undefined ? {} : { version: options.version }),
         ...(options.profile === undefined ? {} : { profile: options.profile }),
       });
-      return start(directories, java, jars, options);
+      return start(places, java, jars, options);
     },
     { signal: options.signal, onWait: (pid) => logger.info(`Waiting for process ${pid}, which is starting Spark`) },
   );
+}
+
+function makePlaces(home: string, version: SparkVersion = DEFAULT_SPARK_VERSION): SparkPlaces {
+  makeLocalDirectories(home);
+  const places = sparkPlaces(home, version);
+  mkdirSync(places.folder, { recursive: true, mode: 0o700 });
+  return places;
 }
 
 /** A Spark process that lives; whether it answers is another question. */
@@ -123,8 +129,11 @@ export interface SparkProcess {
 }
 
 /** The local Spark's process if it lives, without starting one and without asking it anything. */
-export function findSparkProcess(home: string): SparkProcess | undefined {
-  const state = readState(localDirectories(home));
+export function findSparkProcess(
+  home: string,
+  version: SparkVersion = DEFAULT_SPARK_VERSION,
+): SparkProcess | undefined {
+  const state = readState(sparkPlaces(home, version));
   if (state === undefined || !isAlive(state)) return undefined;
   return {
     pid: state.pid,
@@ -135,8 +144,12 @@ export function findSparkProcess(home: string): SparkProcess | undefined {
 }
 
 /** Does the local Spark answer a real call? */
-export async function sparkAnswers(home: string, timeoutMs = ANSWER_TIMEOUT): Promise<boolean> {
-  const state = readState(localDirectories(home));
+export async function sparkAnswers(
+  home: string,
+  version: SparkVersion = DEFAULT_SPARK_VERSION,
+  timeoutMs = ANSWER_TIMEOUT,
+): Promise<boolean> {
+  const state = readState(sparkPlaces(home, version));
   if (state?.port == null) return false;
   return (await probeSpark({ port: state.port, token: state.token, timeoutMs })).kind === "version";
 }
@@ -146,39 +159,42 @@ export async function sparkAnswers(home: string, timeoutMs = ANSWER_TIMEOUT): Pr
  *
  * @returns its pid, or undefined when none was up.
  */
-export async function stopSpark(home: string): Promise<number | undefined> {
-  const directories = localDirectories(home);
-  const state = readState(directories);
+export async function stopSpark(
+  home: string,
+  version: SparkVersion = DEFAULT_SPARK_VERSION,
+): Promise<number | undefined> {
+  const places = sparkPlaces(home, version);
+  const state = readState(places);
   if (state === undefined) return undefined;
   const stopped = await stopProcess(state);
-  forget(directories, state);
+  forget(places, state);
   return stopped ? state.pid : undefined;
 }
 
 /** The server of the state file, when that very process lives and answers. With `wait`, one on its way up or down is waited for. */
 async function findRunning(
-  directories: LocalDirectories,
+  places: SparkPlaces,
   options: LocalSparkOptions,
   { wait = false } = {},
 ): Promise<LocalSpark | undefined> {
-  let state = readState(directories);
+  let state = readState(places);
   if (state === undefined || !isAlive(state)) return undefined;
   if (state.port === null) {
     // Its launcher is at work, or was killed at it: in that case, under the lock, the JVM is ours to wait for.
     if (!wait) return undefined;
-    state = await awaitPort(directories, state, options);
+    state = await awaitPort(places, state, options);
   }
   const port = state.port;
   if (port === null) return undefined;
   const answer = await probeSpark({ port, token: state.token, timeoutMs: ANSWER_TIMEOUT });
   if (answer.kind === "version") {
-    const asked = options.conf !== undefined || options.profile !== undefined;
-    if (asked && state.settings !== settingsOf(options)) {
+    if (options.profile === "aws" && state.profile !== "aws") throw withoutS3(state);
+    if (options.conf !== undefined && state.settings !== settingsOf(options)) {
       (options.logger ?? silentLogger).warn(
         "The local Spark that is up was started with other settings and is used as it is; `glue-connect local down` first starts it anew",
       );
     }
-    return describe(state, port, false, directories);
+    return describe(state, port, false, places);
   }
   if (answer.kind === "silent" || answer.kind === "refused") {
     throw new UserError(
@@ -197,24 +213,25 @@ async function findRunning(
 }
 
 async function start(
-  directories: LocalDirectories,
+  places: SparkPlaces,
   java: Java,
   jars: SparkJars,
   options: LocalSparkOptions,
 ): Promise<LocalSpark> {
   const env = options.env ?? process.env;
   const logger = options.logger ?? silentLogger;
-  const port = options.port ?? 0;
+  const { port = 0, version = DEFAULT_SPARK_VERSION, profile = "base" } = options;
   if (port !== 0 && !(await isPortFree(port))) throw portBusy(port);
 
   const token = randomBytes(24).toString("base64url");
-  const readyFile = join(directories.spark, `${randomUUID()}.port`);
-  const logFile = join(directories.logs, "spark.log");
-  const propertiesFile = join(directories.spark, "spark.properties");
-  const temporary = join(directories.spark, "tmp");
+  const readyFile = join(places.folder, `${randomUUID()}.port`);
+  const { logFile } = places;
+  const propertiesFile = join(places.folder, "spark.properties");
+  const temporary = join(places.folder, "tmp");
   mkdirSync(temporary, { recursive: true, mode: 0o700 });
   // A file of our own, as a command line shows to every user of the machine and settings may hold keys.
-  writeSecretFile(propertiesFile, toProperties({ ...ownSettings(directories, temporary, port), ...options.conf }));
+  const own = sparkSettings({ places, temporary, port, version, profile, env });
+  writeSecretFile(propertiesFile, toProperties({ ...own, ...options.conf }));
 
   logger.info(`Starting Spark ${jars.sparkVersion}`);
   const log = openLog(logFile);
@@ -222,13 +239,13 @@ async function start(
     java.command,
     [...JVM_OPTIONS, `-Djava.io.tmpdir=${temporary}`, "-cp", join(jars.folder, "*"), ...submit(propertiesFile)],
     {
-      cwd: directories.spark,
+      cwd: places.folder,
       detached: true,
       stdio: ["ignore", log, log],
       env: {
         ...withoutSparkSettings(env),
         SPARK_LOCAL_IP: "127.0.0.1",
-        GLUE_CONNECT_SPARK_TOKEN: token,
+        ...accessEnvironment(version, token),
         GLUE_CONNECT_SPARK_READY_FILE: readyFile,
         GLUE_CONNECT_SPARK_IDLE_SECONDS: String((options.idleMinutes ?? 30) * 60),
         GLUE_CONNECT_SPARK_OWNER_PID: String(options.ownerPid ?? 0),
@@ -241,27 +258,23 @@ async function start(
   const self = child.pid === undefined ? undefined : identifyProcess(child.pid);
   if (self === undefined) throw startFailed(logFile, port);
 
-  const state: SparkState = { ...self, token, port: null, readyFile, logFile, settings: settingsOf(options) };
+  const state: SparkState = { ...self, token, port: null, readyFile, logFile, settings: settingsOf(options), profile };
   // Noted before it is up: if we are killed now, the next caller finds it instead of starting a second one.
-  writeStateFile(stateFile(directories), state);
-  const ready = await awaitPort(directories, state, options);
+  writeStateFile(places.stateFile, state);
+  const ready = await awaitPort(places, state, options);
   if (ready.port === null) throw startFailed(logFile, port);
   const answer = await probeSpark({ port: ready.port, token, timeoutMs: ANSWER_TIMEOUT });
   if (answer.kind !== "version") {
     await stopProcess(ready);
-    forget(directories, ready);
+    forget(places, ready);
     throw startFailed(logFile, port, [answer.message]);
   }
   logger.info(`Spark ${answer.version} answers on 127.0.0.1:${ready.port}; its log is ${logFile}`);
-  return describe(ready, ready.port, true, directories);
+  return describe(ready, ready.port, true, places);
 }
 
 /** Waits until the JVM says where it listens; `port` stays null when it ended instead. */
-async function awaitPort(
-  directories: LocalDirectories,
-  state: SparkState,
-  options: LocalSparkOptions,
-): Promise<SparkState> {
+async function awaitPort(places: SparkPlaces, state: SparkState, options: LocalSparkOptions): Promise<SparkState> {
   const timeoutMs = options.startTimeoutMs ?? START_TIMEOUT;
   const outcome = await poll(() => readPort(state.readyFile) ?? (isAlive(state) ? undefined : ("ended" as const)), {
     timeoutMs,
@@ -269,12 +282,12 @@ async function awaitPort(
   });
   if (typeof outcome === "number") {
     const ready = { ...state, port: outcome };
-    writeStateFile(stateFile(directories), ready);
+    writeStateFile(places.stateFile, ready);
     rmSync(state.readyFile, { force: true });
     return ready;
   }
   if (outcome === undefined) await stopProcess(state);
-  forget(directories, state);
+  forget(places, state);
   if (outcome === "ended") return state;
   throw new UserError(
     "SPARK_START_TIMEOUT",
@@ -307,6 +320,17 @@ function startFailed(logFile: string, port: number, more: readonly string[] = []
       ? "The local Spark needs 3 GB of memory: end other programs, or use a Spark that runs elsewhere with --remote sc://..."
       : "Put right what the log says and run the command again; --remote sc://... or SPARK_REMOTE uses a Spark that runs elsewhere",
   });
+}
+
+function withoutS3(state: SparkState): UserError {
+  return new UserError(
+    "SPARK_WITHOUT_S3",
+    `The local Spark that is up (process ${state.pid}) was started without the jars for S3, which are needed now`,
+    {
+      hint: "When nobody needs it any more, `glue-connect local down spark` ends it, and the next run starts one with them; so does `glue-connect local up --aws`",
+      exitCode: ExitCode.configuration,
+    },
+  );
 }
 
 function portBusy(port: number): UserError {
@@ -352,54 +376,6 @@ function submit(propertiesFile: string): readonly string[] {
   ];
 }
 
-function ownSettings(directories: LocalDirectories, temporary: string, port: number): Readonly<Record<string, string>> {
-  const cores = Math.min(Math.max(availableParallelism(), 2), 8);
-  return {
-    "spark.master": `local[${cores}]`,
-    "spark.app.name": "glue-connect",
-    "spark.ui.enabled": "false",
-    "spark.driver.host": "127.0.0.1",
-    "spark.driver.bindAddress": "127.0.0.1",
-    "spark.local.dir": temporary,
-    "spark.hadoop.hadoop.tmp.dir": temporary,
-    "spark.sql.session.timeZone": "UTC",
-    "spark.sql.shuffle.partitions": String(cores * 2),
-    "spark.sql.catalogImplementation": "in-memory",
-    "spark.sql.warehouse.dir": pathToFileURL(join(directories.spark, "warehouse")).href,
-    "spark.sql.extensions": "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
-    "spark.sql.catalog.lake": "org.apache.iceberg.spark.SparkCatalog",
-    "spark.sql.catalog.lake.type": "hadoop",
-    "spark.sql.catalog.lake.warehouse": pathToFileURL(directories.warehouse).href,
-    ...accessSettings(port),
-  };
-}
-
-/**
- * Who may call. Spark 3.5 has no setting for it, so our interceptors do it; Spark 4 has `spark.connect.authenticate.token` and a
- * binding address, and keeps only the first of the two classes. The last one named sees a call first.
- */
-function accessSettings(port: number): Readonly<Record<string, string>> {
-  return {
-    "spark.connect.grpc.binding.port": String(port),
-    "spark.connect.grpc.interceptor.classes":
-      "io.glueconnect.spark.ActivityInterceptor,io.glueconnect.spark.AccessInterceptor",
-  };
-}
-
-/** A Java properties file: backslashes and line ends are escaped, other characters are kept as UTF-8 by Spark's reader. */
-function toProperties(settings: Readonly<Record<string, string>>): string {
-  return Object.entries(settings)
-    .map(([name, value]) => `${escaped(name)}=${escaped(value)}\n`)
-    .join("");
-}
-
-function escaped(text: string): string {
-  return text
-    .replace(/[\\=:#! ]/g, "\\$&")
-    .replace(/\n/g, "\\n")
-    .replace(/\r/g, "\\r");
-}
-
 /** A Spark installation of the user's must not leak into ours: its jars and settings are of another version. */
 function withoutSparkSettings(env: Environment): Environment {
   return Object.fromEntries(
@@ -417,12 +393,8 @@ function settingsOf({ conf = {}, profile = "base" }: LocalSparkOptions): string 
     .digest("hex");
 }
 
-function stateFile(directories: LocalDirectories): string {
-  return join(directories.home, "spark.json");
-}
-
-function readState(directories: LocalDirectories): SparkState | undefined {
-  return readStateFile(stateFile(directories), (value) =>
+function readState(places: SparkPlaces): SparkState | undefined {
+  return readStateFile(places.stateFile, (value) =>
     hasFields(value, {
       pid: "number",
       began: "string",
@@ -438,20 +410,20 @@ function readState(directories: LocalDirectories): SparkState | undefined {
 }
 
 /** Only what this server left: another may have taken its place. */
-function forget(directories: LocalDirectories, state: SparkState): void {
+function forget(places: SparkPlaces, state: SparkState): void {
   rmSync(state.readyFile, { force: true });
-  const now = readState(directories);
-  if (now?.pid === state.pid && now.began === state.began) rmSync(stateFile(directories), { force: true });
+  const now = readState(places);
+  if (now?.pid === state.pid && now.began === state.began) rmSync(places.stateFile, { force: true });
 }
 
-function describe(state: SparkState, port: number, started: boolean, directories: LocalDirectories): LocalSpark {
+function describe(state: SparkState, port: number, started: boolean, places: SparkPlaces): LocalSpark {
   return {
     remote: remoteOf(port, state.token),
     port,
     pid: state.pid,
     started,
     logFile: state.logFile,
-    warehouse: directories.warehouse,
+    warehouse: places.warehouse,
   };
 }
 

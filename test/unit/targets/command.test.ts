@@ -51,7 +51,7 @@ describe("glue-connect local", () => {
 
   test("a server that is starting", async () => {
     pretendSpark();
-    expect(await run("status")).toContain("spark      starting  process ");
+    expect(await run("status")).toContain("spark 3.5  starting  process ");
     expect(await run("status", "--json")).not.toContain("s3cret");
     // It listens nowhere yet, so there is nothing to tell a shell.
     await expect(run("env")).rejects.toMatchObject({ code: "LOCAL_NOT_UP" });

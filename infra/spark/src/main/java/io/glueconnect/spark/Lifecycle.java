@@ -87,7 +87,8 @@ final class Lifecycle {
   }
 
   private static boolean isExecuting() {
-    scala.Option<Seq<ExecuteInfo>> operations = SparkConnectService.listActiveExecutions().toOption();
+    // Scala 2.13's Seq is another, more special one than 2.12's.
+    scala.Option<? extends Seq<ExecuteInfo>> operations = SparkConnectService.listActiveExecutions().toOption();
     if (operations.isDefined()) {
       for (Iterator<ExecuteInfo> each = operations.get().iterator(); each.hasNext(); ) {
         if (!OVER.contains(each.next().status().toString())) return true;
