@@ -23,8 +23,8 @@ async function run(...args: string[]): Promise<string> {
 }
 
 /** A state file of a server that is on its way up: this very process. */
-function pretendSpark(): void {
-  mkdirSync(home);
+function pretendSpark(file = "spark.json"): void {
+  mkdirSync(home, { recursive: true });
   const state = {
     ...identifyProcess(process.pid),
     token: "s3cret",
@@ -33,7 +33,7 @@ function pretendSpark(): void {
     logFile: "/l",
     settings: "",
   };
-  writeFileSync(join(home, "spark.json"), JSON.stringify(state));
+  writeFileSync(join(home, file), JSON.stringify(state));
 }
 
 describe("glue-connect local", () => {
@@ -55,6 +55,16 @@ describe("glue-connect local", () => {
     expect(await run("status", "--json")).not.toContain("s3cret");
     // It listens nowhere yet, so there is nothing to tell a shell.
     await expect(run("env")).rejects.toMatchObject({ code: "LOCAL_NOT_UP" });
+  });
+
+  test("servers of two versions of Spark", async () => {
+    pretendSpark();
+    pretendSpark("spark-4.1.json");
+    expect(await run("status")).toMatch(/^spark 3\.5 {2}starting .*\nspark 4\.1 {2}starting .*\npostgres {3}down\n$/);
+    mkdirSync(join(home, "logs"));
+    writeFileSync(join(home, "logs", "spark-4.1.log"), "four\n");
+    expect(await run("logs", "spark", "--spark", "4.1")).toBe("four\n");
+    await expect(run("logs", "spark")).rejects.toMatchObject({ code: "LOCAL_LOG_MISSING" });
   });
 
   test("the last lines of a log", async () => {
@@ -85,6 +95,7 @@ describe("glue-connect local", () => {
     ["--spark-port", "0"],
     ["--postgres-port", "70000"],
     ["--conf", "nothing"],
+    ["--spark", "4.2"],
   ])("up %s %s is refused before anything starts", async (...args) => {
     await expect(run("up", ...args)).rejects.toMatchObject({ code: "commander.invalidArgument" });
   });

@@ -10,7 +10,10 @@ const java = { command: "/nowhere/bin/java", major: 17 };
 
 function project(): string {
   const folder = temporaryFolder();
-  writeFileSync(join(folder, "pom.xml"), "<spark.version>3.5.7</spark.version>");
+  writeFileSync(
+    join(folder, "pom.xml"),
+    "<spark.version>3.5.7</spark.version><id>spark-4.1</id><spark.version>4.1.2</spark.version>",
+  );
   mkdirSync(join(folder, "src"));
   writeFileSync(join(folder, "src", "A.java"), "class A {}");
   return folder;
@@ -53,6 +56,19 @@ describe("the jars", () => {
     const changed = await ensureSparkJars(options);
     expect(new Set([first.folder, aws.folder, changed.folder]).size).toBe(3);
     expect(readFileSync(env.MAVEN_CALLS, "utf8").trim().split("\n")[1]).toMatch(/ -Paws$/);
+  });
+
+  test("of another Spark are its profile's, and kept apart by its version", async () => {
+    const env = environment(WORKING);
+    const options = { java, env, project: project() };
+    const [own, other] = [await ensureSparkJars(options), await ensureSparkJars({ ...options, version: "4.1" })];
+    expect([own.sparkVersion, other.sparkVersion]).toEqual(["3.5.7", "4.1.2"]);
+    expect(other.folder).not.toBe(own.folder);
+    expect(readFileSync(env.MAVEN_CALLS, "utf8").trim().split("\n")[1]).toMatch(/ -Pspark-4\.1$/);
+    await expect(ensureSparkJars({ ...options, version: "4.1", profile: "aws" })).rejects.toMatchObject({
+      code: "SPARK_PROFILE_UNSUPPORTED",
+      exitCode: 66,
+    });
   });
 
   test("say once what takes so long", async () => {
