@@ -14,6 +14,10 @@ export interface Configuration {
   readonly port: number | undefined;
   readonly secret: string | undefined;
   readonly databaseName: string | undefined;
+  /** TLS to the database, in libpq's words; `undefined`: `require`, and `disable` on this machine. */
+  readonly sslMode: string | undefined;
+  /** File with the authorities to trust, at the same path on the driver and on every executor. */
+  readonly sslRootCertificate: string | undefined;
   readonly target: TableName;
   readonly loadType: "incremental" | "full";
   /** URI of the documented copy of the last snapshot id; `undefined` means a full overwrite in every run. */
@@ -71,6 +75,8 @@ const KEYS = {
   "target.iceberg_properties.iceberg_configuration.iceberg_catalog_type": optionalText
     .transform((value) => value?.toLowerCase())
     .pipe(z.enum(["glue", "hadoop"], { error: 'is neither "glue" nor "hadoop"' }).optional()),
+  "target.db_load.aurora_ssl_mode": optionalText,
+  "target.db_load.aurora_ssl_root_certificate": optionalText,
 } as const;
 
 type Key = keyof typeof KEYS;
@@ -109,6 +115,8 @@ export function readConfiguration(
   const port = read("target.db_load.aurora_port");
   const secret = read("target.db_load.aurora_secret");
   const databaseName = read("target.db_load.aurora_db_name");
+  const sslMode = read("target.db_load.aurora_ssl_mode");
+  const sslRootCertificate = read("target.db_load.aurora_ssl_root_certificate");
   const schema = read("target.db_load.aurora_db_target_schema") ?? "";
   const name = read("target.db_load.aurora_db_target_table_name") ?? "";
   const loadType = read("target.db_load.aurora_data_load_type") ?? "incremental";
@@ -146,6 +154,8 @@ export function readConfiguration(
     port: port === undefined ? undefined : Number(port),
     secret,
     databaseName,
+    sslMode,
+    sslRootCertificate,
     target: { schema, name },
     loadType,
     snapshotUri: key === undefined || bucket === undefined ? undefined : objectUri(bucket, key),

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { ExitCode, UserError } from "../../lib/errors.js";
-import type { JobContext, PostgresSettings } from "../../lib/glue/context.js";
+import type { JobContext } from "../../lib/glue/context.js";
 import { wasCommitted } from "../../lib/postgres/apply.js";
 import type { PostgresConnection } from "../../lib/postgres/connection.js";
 import { isConnectionLost, statementError } from "../../lib/postgres/errors.js";
@@ -75,7 +75,7 @@ export class Target implements AsyncDisposable {
    */
   static async open(
     context: TargetContext & Pick<JobContext<unknown>, "postgres">,
-    configuration: Configuration & Pick<PostgresSettings, "sslMode" | "sslRootCertificate">,
+    configuration: Configuration,
     patience: TargetPatience = PATIENCE,
   ): Promise<Target> {
     const connection = await context.postgres({
