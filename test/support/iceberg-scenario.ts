@@ -45,23 +45,24 @@ export class IcebergScenario implements AsyncDisposable {
     this.folder = folder;
   }
 
-  static async create(): Promise<IcebergScenario> {
+  /** @param spark another server than the one that the run shares, and its warehouse. */
+  static async create(spark?: { readonly remote: string; readonly warehouse: string }): Promise<IcebergScenario> {
     const servers = {
-      sparkRemote: inject("sparkRemote"),
+      sparkRemote: spark?.remote ?? inject("sparkRemote"),
       postgresUrl: inject("postgresUrl"),
-      warehouse: inject("warehouse"),
+      warehouse: spark?.warehouse ?? inject("warehouse"),
     };
     const name = `t_${randomUUID().replaceAll("-", "").slice(0, 12)}`;
-    const [spark, folder] = await Promise.all([
+    const [session, folder] = await Promise.all([
       SparkSession.builder().remote(servers.sparkRemote).getOrCreate(),
       mkdtemp(join(tmpdir(), "glue-connect-load-")),
     ]);
     const database = new pg.Client(servers.postgresUrl);
     await database.connect();
-    await spark.conf.set("spark.sql.session.timeZone", "UTC");
-    await spark.sql(`CREATE NAMESPACE lake.${name}`);
+    await session.conf.set("spark.sql.session.timeZone", "UTC");
+    await session.sql(`CREATE NAMESPACE lake.${name}`);
     await database.query(`CREATE SCHEMA ${name}`);
-    return new IcebergScenario(servers, spark, database, name, folder);
+    return new IcebergScenario(servers, session, database, name, folder);
   }
 
   /** An Iceberg table's name as Spark SQL. */

@@ -5,6 +5,7 @@ import type { TestProject } from "vitest/node";
 import type { Logger } from "../../lib/logger.js";
 import { ensurePostgres, stopPostgres } from "../../lib/targets/local/postgres.js";
 import { ensureSpark, stopSpark } from "../../lib/targets/local/spark.js";
+import { DEFAULT_SPARK_VERSION, SPARK_VERSIONS, type SparkVersion } from "../../lib/targets/local/spark-version.js";
 
 declare module "vitest" {
   export interface ProvidedContext {
@@ -33,6 +34,7 @@ const progress: Logger = {
  */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const home = mkdtempSync(join(tmpdir(), "glue-connect-test-"));
+  const version = wantedVersion();
   const options = { home: join(home, "state"), ownerPid: process.pid, idleMinutes: 0, logger: progress };
   // Open to the account that root's PostgreSQL runs as, so that all there is lies in here and goes with it.
   chmodSync(home, 0o711);
@@ -50,13 +52,13 @@ export default async function setup(project: TestProject): Promise<() => Promise
   };
   const teardown = async () => {
     process.removeListener("exit", exit);
-    await Promise.all([stopSpark(options.home), stopPostgres(options.home)]);
+    await Promise.all([stopSpark(options.home, version), stopPostgres(options.home)]);
     rmSync(home, { recursive: true, force: true });
   };
   process.once("exit", exit);
   try {
     const [spark, postgres] = await Promise.all([
-      ensureSpark(options),
+      ensureSpark({ ...options, version }),
       ensurePostgres({ ...options, ephemeral: true }),
     ]);
     pids.push(spark.pid, postgres.pid);
@@ -69,4 +71,12 @@ export default async function setup(project: TestProject): Promise<() => Promise
     throw error;
   }
   return teardown;
+}
+
+/** `GLUE_CONNECT_TEST_SPARK=4.1` runs the tests against that Spark, see `npm run test:spark-4`. */
+function wantedVersion(): SparkVersion {
+  const text = process.env.GLUE_CONNECT_TEST_SPARK || DEFAULT_SPARK_VERSION;
+  const version = SPARK_VERSIONS.find((known) => known === text);
+  if (version === undefined) throw new Error(`GLUE_CONNECT_TEST_SPARK is ${text}, and can be ${SPARK_VERSIONS}`);
+  return version;
 }
