@@ -3,9 +3,11 @@ import { type AttributeValue, CreateTableCommand, DynamoDBClient, PutItemCommand
 import { CreateBucketCommand, HeadObjectCommand, ListObjectsV2Command, S3Client } from "@aws-sdk/client-s3";
 import { CreateSecretCommand, SecretsManagerClient } from "@aws-sdk/client-secrets-manager";
 import pg from "pg";
-import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, inject, test, vi } from "vitest";
 import job from "../../../jobs/iceberg-to-aurora/job.js";
+import { localServers } from "../../../lib/cli/local-servers.js";
 import { type RunMode, runJob } from "../../../lib/glue/index.js";
+import { silentLogger } from "../../../lib/logger.js";
 import { SparkSession } from "../../../lib/spark/index.js";
 import { createObjectStore } from "../../../lib/storage/index.js";
 import { AWS_TEST_OPTIONS } from "../../support/aws.js";
@@ -214,6 +216,21 @@ async function keysBelow(prefix: string): Promise<readonly string[]> {
   const { Contents = [] } = await s3.send(new ListObjectsV2Command({ Bucket: bucket, Prefix: prefix }));
   return Contents.map(({ Key = "" }) => Key);
 }
+
+/** The shared server has no jars for S3, so what the command line asks for shows in the refusal. */
+test("without --remote a run with tables on S3 asks for a local Spark that can read them", async () => {
+  vi.stubEnv("GLUE_CONNECT_HOME", inject("stateHome"));
+  try {
+    const servers = localServers(silentLogger, new AbortController().signal);
+    await expect(servers.spark({ locations: [GLUE.warehouse] })).rejects.toMatchObject({
+      code: "SPARK_WITHOUT_S3",
+      hint: expect.stringContaining("local down spark"),
+    });
+    expect(await servers.spark({ locations: ["file:///tmp"] })).toEqual({ remote: inject("sparkRemote") });
+  } finally {
+    vi.unstubAllEnvs();
+  }
+});
 
 describe("iceberg-to-aurora on AWS", () => {
   test("a table of the Glue catalog, a nested item, and the snapshot's copy under a KMS key", async () => {

@@ -134,7 +134,7 @@ describe("glue-connect plan", () => {
   test("ends with 2 when there is work and 0 when there is none", async () => {
     const work = await cli.run(["plan", job, ...NAME]);
     expect(work.exitCode).toBe(2);
-    expect(work.stdout).toContain("PLAN: there is work to do; nothing was written");
+    expect(work.stdout).toContain("PLAN: there is work to do");
     expect(work.stdout).toContain("3 to insert, 0 to update, 0 to delete");
     const none = await cli.run(["plan", job, ...NAME, "--act", "nothing"]);
     expect(none.exitCode).toBe(0);
@@ -198,6 +198,8 @@ describe("command lines", () => {
     [["run", "iceberg-to-arora", "--JOB_NAME", "x"], 64, "Did you mean iceberg-to-aurora?"],
     [["run", "./none.ts", "--JOB_NAME", "x"], 64, "JOB_NOT_FOUND"],
     [["run", "iceberg-to-aurora", "--remote"], 64, "argument missing"],
+    [["run", "iceberg-to-aurora", "--spark", "2.4"], 64, "Allowed choices are 3.5, 4.1"],
+    [["run", "iceberg-to-aurora", "--spark", "4.1", "--remote", "sc://a:1"], 64, "Leave one of them out"],
     [["jobs", "--frob"], 64, "unknown option '--frob'"],
   ])("%j", async (argv, exitCode, text) => {
     const outcome = await cli.run(argv);
