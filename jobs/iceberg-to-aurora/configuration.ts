@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { ExitCode, UserError } from "../../lib/errors.js";
 import { configurationValue } from "../../lib/glue/metadata.js";
+import { nearest } from "../../lib/glue/suggest.js";
 import { identifierProblem, type TableName } from "../../lib/postgres/identifiers.js";
 
 /** What the configuration item of one load says. */
@@ -25,6 +26,8 @@ export interface Configuration {
   readonly snapshotKmsKeyId: string | undefined;
   /** Empty when the configuration names none. */
   readonly primaryKey: readonly string[];
+  /** Keys that look like misspelt ones of ours: an optional key that isn't found changes what a run does. */
+  readonly warnings: readonly string[];
 }
 
 /** The host that stands for the PostgreSQL which the runtime starts on this machine. */
@@ -161,8 +164,29 @@ export function readConfiguration(
     snapshotUri: key === undefined || bucket === undefined ? undefined : objectUri(bucket, key),
     snapshotKmsKeyId,
     primaryKey,
+    warnings: misspeltKeys(item),
   };
 }
+
+/** Other programs keep keys of their own in the item; only those that nearly are one of ours are told of. */
+function misspeltKeys(item: Readonly<Record<string, unknown>>): string[] {
+  const known = Object.keys(KEYS);
+  return leaves(item).flatMap((name) => {
+    if (!name.startsWith("target.") || known.some((key) => key === name || name.startsWith(`${key}.`))) return [];
+    const meant = known.find(
+      (key) => parentOf(key) === parentOf(name) && nearest(lastOf(name), [lastOf(key)]) !== undefined,
+    );
+    return meant === undefined ? [] : [`${name} is not a key of this job; did you mean ${meant}?`];
+  });
+}
+
+function leaves(value: unknown, prefix = ""): string[] {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return [prefix];
+  return Object.entries(value).flatMap(([name, inner]) => leaves(inner, prefix === "" ? name : `${prefix}.${name}`));
+}
+
+const parentOf = (name: string) => name.slice(0, name.lastIndexOf("."));
+const lastOf = (name: string) => name.slice(name.lastIndexOf(".") + 1);
 
 /** A bucket by its bare name, or locally a folder as `file:///...`. */
 function objectUri(bucket: string, key: string): string {

@@ -49,7 +49,7 @@ export function decide(
     return everything(
       documentedSnapshot === undefined
         ? "the first load of this target"
-        : `this target was loaded by another program up to snapshot ${documentedSnapshot}; adopted with a full reconcile, once`,
+        : `there is a snapshot file (${documentedSnapshot}) but no state row: loaded by another program, or the row was deleted; reconciled once`,
     );
   }
   if (target === undefined) return everything("the target table is gone");

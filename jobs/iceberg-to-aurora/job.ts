@@ -66,6 +66,7 @@ async function run(context: Context): Promise<void> {
   const configuration = await context.step("read the configuration", () => loadConfiguration(context));
   const { target, source } = await context.step("open source and target", () => openBoth(context, configuration));
   await using _ = target;
+  for (const warning of configuration.warnings) context.report.warn("CONFIGURATION_KEY_UNKNOWN", warning);
   await new Load(context, configuration, source, target).run();
 }
 
@@ -129,6 +130,8 @@ class Load {
     this.#key = resolveKey(this.#schema, configuration.primaryKey, target.table);
     this.#report = context.report.table(source.label);
     this.#report.target = quoteTable(configuration.target);
+    const { host, port, database } = target.connection;
+    this.#report.details.database = `${host}:${port}/${database}`;
     this.#report.stateBefore = snapshotState(target.state?.snapshotId);
     this.#report.details.primaryKey = { columns: [...this.#key.names], from: this.#key.from };
   }

@@ -1,4 +1,4 @@
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir, rm, writeFile } from "node:fs/promises";
 import { join, relative } from "node:path";
 import { pathToFileURL } from "node:url";
 import type { Command } from "commander";
@@ -148,6 +148,8 @@ async function show(result: RunResult, flags: Flags, io: CliIo, form: "text" | "
 /** The configuration item that the job reads, as it would stand in DynamoDB. */
 async function writeItem(folder: string, warehouse: string): Promise<string> {
   await mkdir(folder, { recursive: true });
+  // An older demo's: its snapshot is not the one of the new table.
+  await rm(join(folder, "orders.snapshot"), { force: true });
   const file = join(folder, "metadata.json");
   const item = {
     source_system_id: "sample",

@@ -1,4 +1,4 @@
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir, open, writeFile } from "node:fs/promises";
 import path from "node:path";
 import type { Command } from "commander";
 import { ExitCode, UserError } from "../errors.js";
@@ -102,9 +102,10 @@ function refuseTakenNames(job: Job, command: Command): void {
 }
 
 async function execute(job: Job, argv: readonly string[], mode: RunMode, flags: Flags, io: CliIo): Promise<ExitCode> {
+  if (flags.reportFile !== undefined) await checkReportFile(flags.reportFile);
   const progress = createProgress(io, { debug: flags.debug === true, color: flags.color });
   const interrupt = interruptible(() =>
-    progress.log.warn("interrupted: stopping Spark and rolling back; once more ends this process at once"),
+    progress.log.warn("interrupted: stopping the query and rolling back; once more ends this process at once"),
   );
   const servers = localServers(progress.log, interrupt.signal, flags.spark);
   const remote = flags.remote ?? (flags.spark === undefined ? nonEmpty(io.env.SPARK_REMOTE) : undefined);
@@ -147,6 +148,19 @@ async function deliver(result: RunResult, flags: Flags, io: CliIo): Promise<Exit
   if (problem === undefined) return result.exitCode;
   await write(io.stderr, `${printable(problem.describe())}\n`);
   return result.exitCode === ExitCode.ok ? problem.exitCode : result.exitCode;
+}
+
+/** Found out before the run: a load that is done must not end with an error about its report. */
+async function checkReportFile(file: string): Promise<void> {
+  try {
+    await mkdir(path.dirname(path.resolve(file)), { recursive: true });
+    await (await open(file, "a")).close();
+  } catch (error) {
+    throw new UserError("REPORT_FILE_UNUSABLE", `The report can't be written to ${file}: ${(error as Error).message}`, {
+      hint: "Give --report-file a path that can be written",
+      exitCode: ExitCode.usage,
+    });
+  }
 }
 
 async function writeReport(report: RunReport, file: string): Promise<UserError | undefined> {

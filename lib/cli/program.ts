@@ -81,7 +81,8 @@ async function showError(error: unknown, argv: readonly string[], io: CliIo): Pr
 
 /** `undefined` for what commander throws although all is well: help and version were asked for and shown. */
 function usageError(error: CommanderError): ReturnType<typeof describeFailure> | undefined {
-  if (error.exitCode === 0) return undefined;
+  // A command with subcommands that was given none has shown its help.
+  if (error.exitCode === 0 || error.code === "commander.help") return undefined;
   return {
     error: {
       code: "USAGE",

@@ -39,16 +39,15 @@ function outcome(report: RunReportJson, style: Style): string {
   if (report.state !== "SUCCEEDED") return style.red(report.state);
   if (report.mode === "run") return style.green(report.state);
   const work = Object.values(report.tables).some((table) => table.changes);
-  return work
-    ? style.yellow("PLAN: there is work to do; nothing was written")
-    : style.green("PLAN: nothing to do; nothing was written");
+  return work ? style.yellow("PLAN: there is work to do") : style.green("PLAN: nothing to do");
 }
 
-function mark({ status, changes }: TableReportJson, style: Style): string {
+function mark({ status, changes, way }: TableReportJson, style: Style): string {
   if (status === "FAILED") return style.red("failed");
   if (status === "SKIPPED") return style.dim("skipped");
   if (status === "PLANNED") return changes ? style.yellow("planned") : style.green("nothing to do");
-  if (status === "SUCCEEDED") return style.green(changes ? "loaded" : "nothing had changed");
+  if (status === "SUCCEEDED")
+    return style.green(changes ? "loaded" : way === undefined ? "done" : "nothing had changed");
   return "";
 }
 

@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import type { AwsOptions } from "../aws.js";
 import { ExitCode, UserError } from "../errors.js";
@@ -19,6 +20,16 @@ export function createMetadataTable(aws: AwsOptions = {}): MetadataTable {
   return {
     async item(table, key) {
       if (isFileUri(table)) return itemOfFile(table, key);
+      if (existsSync(table)) {
+        throw new UserError(
+          "METADATA_TABLE_NOT_FOUND",
+          `${table} would be a DynamoDB table, but there is a file of that name`,
+          {
+            hint: `Did you mean --metadata_table_name file:${table}?`,
+            exitCode: ExitCode.configuration,
+          },
+        );
+      }
       const { itemOfDynamoDb } = await import("./metadata-dynamodb.js");
       return itemOfDynamoDb(table, key, aws);
     },

@@ -6,7 +6,7 @@ import type { HeaderProvider, SparkSession } from "../spark/index.js";
 import { createObjectStore } from "../storage/create-object-store.js";
 import type { JobContext, RunMode, Secrets, SparkNeeds } from "./context.js";
 import { createMetadataTable } from "./metadata.js";
-import { resolvePostgres } from "./postgres-settings.js";
+import { EMBEDDED_HOST, resolvePostgres } from "./postgres-settings.js";
 import { RunReport } from "./report.js";
 import { SecretMask } from "./secret-mask.js";
 import { createSecrets } from "./secrets.js";
@@ -86,6 +86,11 @@ export function openRun<Args>(
         secrets,
       });
       mask.add(connection.password);
+      const { host } = settings;
+      if (environment.postgresUrl !== undefined && host !== "" && host !== EMBEDDED_HOST) {
+        const where = `${connection.host}:${connection.port}/${connection.database}`;
+        report.warn("POSTGRES_URL_WINS", `--postgres-url leads to ${where}; the configuration names host ${host}`);
+      }
       return connection;
     },
     log,

@@ -5,7 +5,7 @@ import type { PostgresSettings, Secrets } from "./context.js";
 import { credentials } from "./secrets.js";
 
 /** The host that stands for the PostgreSQL which the runtime starts on this machine. */
-const EMBEDDED_HOST = "embedded";
+export const EMBEDDED_HOST = "embedded";
 const DEFAULT_PORT = 5432;
 
 /** Where connections can come from, besides the configuration. */

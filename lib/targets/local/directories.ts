@@ -1,6 +1,7 @@
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { isAbsolute, join, resolve } from "node:path";
+import { ExitCode, UserError } from "../../errors.js";
 
 /** The environment variables that a function reads; `process.env` unless a test gives others. */
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -49,13 +50,25 @@ export function makeLocalDirectories(home: string): LocalDirectories {
   const directories = localDirectories(home);
   // Files with secrets are 0600 themselves. Root's PostgreSQL runs as another user and has to get through to its data.
   const mode = process.getuid?.() === 0 ? 0o711 : 0o700;
-  if (!existsSync(home)) {
-    mkdirSync(home, { recursive: true, mode });
-    // Nothing in here is ever worth a commit, whatever the project ignores.
-    writeFileSync(join(home, ".gitignore"), "*\n");
-  }
-  for (const folder of [directories.logs, directories.warehouse, directories.spark, directories.postgres]) {
-    mkdirSync(folder, { recursive: true, mode });
+  try {
+    if (!existsSync(home)) {
+      mkdirSync(home, { recursive: true, mode });
+      // Nothing in here is ever worth a commit, whatever the project ignores.
+      writeFileSync(join(home, ".gitignore"), "*\n");
+    }
+    for (const folder of [directories.logs, directories.warehouse, directories.spark, directories.postgres]) {
+      mkdirSync(folder, { recursive: true, mode });
+    }
+  } catch (error) {
+    throw new UserError(
+      "STATE_HOME_UNUSABLE",
+      `The local servers can't keep their state in ${home}: ${(error as Error).message}`,
+      {
+        hint: "Work in a folder that can be written, or set GLUE_CONNECT_HOME to one",
+        exitCode: ExitCode.configuration,
+        cause: error,
+      },
+    );
   }
   return directories;
 }

@@ -178,7 +178,7 @@ export async function localEnvironment(
   }
   return {
     ...(spark === undefined ? {} : { SPARK_REMOTE: spark }),
-    ...(postgres === undefined ? {} : { GLUE_CONNECT_POSTGRES_URL: postgres }),
+    ...(postgres === undefined ? {} : { DATABASE_URL: postgres }),
   };
 }
 

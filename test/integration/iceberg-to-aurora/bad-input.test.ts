@@ -147,6 +147,17 @@ describe("the target's database", () => {
   });
 });
 
+test("a key that is nearly one of ours is warned of", async () => {
+  const result = await scenario.load("fine", {
+    item: { "db_load.primary_kye": "name", "db_load.owner": "etl", "db_load.aurora_db_target_table_name": "misspelt" },
+  });
+  expect(result.report.toJSON().warnings).toContainEqual({
+    code: "CONFIGURATION_KEY_UNKNOWN",
+    message: "target.db_load.primary_kye is not a key of this job; did you mean target.db_load.primary_key?",
+  });
+  expect(JSON.stringify(result.report.toJSON().warnings)).not.toContain("owner");
+});
+
 test("a source table that isn't there is named with its warehouse", async () => {
   const { exitCode, code, text } = await failure("nothing");
   expect({ exitCode, code }).toEqual({ exitCode: 66, code: "SOURCE_TABLE_NOT_FOUND" });

@@ -43,7 +43,7 @@ test("data and password survive a restart; down leaves no process", async () => 
   expect(await query(first.url, "show fsync")).toEqual([{ fsync: "on" }]);
   expect(statSync(join(home, "postgres.json")).mode & 0o777).toBe(0o600);
   expect(statSync(join(home, "postgres", "password")).mode & 0o777).toBe(0o600);
-  expect(await localEnvironment({ home })).toEqual({ GLUE_CONNECT_POSTGRES_URL: first.url });
+  expect(await localEnvironment({ home })).toEqual({ DATABASE_URL: first.url });
 
   const again = await ensurePostgres({ home, ownerPid });
   expect(again).toEqual({ ...first, started: false });

@@ -153,7 +153,7 @@ describe("interrupting", () => {
     const [waiting, cleaned, ...json] = (await output).split("\n");
     expect([waiting, cleaned]).toEqual(["waiting", "cleaned up"]);
     expect(JSON.parse(json.join("\n"))).toMatchObject({ state: "STOPPED", error: { code: "INTERRUPTED" } });
-    expect(await errors).toContain("interrupted: stopping Spark and rolling back");
+    expect(await errors).toContain("interrupted: stopping the query and rolling back");
   });
 
   test("the second signal ends the process at once", async () => {

@@ -1,7 +1,7 @@
-import { mkdtemp, readFile, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { describe, expect, expectTypeOf, test } from "vitest";
+import { describe, expect, expectTypeOf, onTestFinished, test } from "vitest";
 import { ExitCode, UserError } from "../../../lib/errors.js";
 import { arg, defineJob, runJob, type StepEvent } from "../../../lib/glue/index.js";
 import { SparkConnectError } from "../../../lib/spark/errors.js";
@@ -213,6 +213,7 @@ describe("runJob", () => {
 
   test("storage, metadata and secrets work from files, and secrets stay out of logs and errors", async () => {
     const folder = await mkdtemp(path.join(tmpdir(), "glue-connect-"));
+    onTestFinished(() => rm(folder, { recursive: true }));
     await writeFile(path.join(folder, "secret.json"), '{"username": "etl", "password": "hunter2-hunter2"}');
     await writeFile(
       path.join(folder, "items.json"),

@@ -1,0 +1,120 @@
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { IcebergScenario } from "../../support/iceberg-scenario.js";
+
+/**
+ * Random histories of a table: whatever was done to it between two runs, the target equals the source after each run.
+ * A failing history is repeated with GLUE_CONNECT_HISTORY_SEED; `npm run test:long` plays many and longer ones.
+ */
+const HISTORIES = Number(process.env.GLUE_CONNECT_HISTORIES ?? 4);
+const STEPS = Number(process.env.GLUE_CONNECT_HISTORY_STEPS ?? 5);
+const FIRST_SEED = Number(process.env.GLUE_CONNECT_HISTORY_SEED ?? Date.now() % 1_000_000);
+const seeds = Array.from({ length: HISTORIES }, (_, index) => FIRST_SEED + index);
+
+let scenario: IcebergScenario;
+beforeAll(async () => {
+  scenario = await IcebergScenario.create();
+});
+afterAll(async () => {
+  await scenario[Symbol.asyncDispose]();
+});
+
+/** A generator of equal numbers for equal seeds (mulberry32). */
+function randomOf(seed: number) {
+  let state = seed;
+  const next = () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
+  };
+  const below = (limit: number) => Math.floor(next() * limit);
+  const pick = <T>(choices: readonly T[]): T => choices[below(choices.length)] as T;
+  return { below, pick };
+}
+
+const PARTITIONS = [
+  "",
+  "PARTITIONED BY (region)",
+  "PARTITIONED BY (bucket(4, id))",
+  "PARTITIONED BY (days(at), truncate(2, name))",
+];
+
+test.each(seeds)("history %i", { timeout: 60_000 + STEPS * 30_000 }, async (seed) => {
+  const { below, pick } = randomOf(seed);
+  const table = `history_${seed}`;
+  const mode = pick(["copy-on-write", "merge-on-read"]);
+  const done: string[] = [];
+  const sql = async (statement: string) => {
+    done.push(statement);
+    await scenario.iceberg(table, statement);
+  };
+  const row = () =>
+    [
+      "id",
+      `CAST(${pick(["NULL", "'a'", "'b'", "'ü'"])} AS STRING) AS region`,
+      `concat('n', id % ${1 + below(5)}) AS name`,
+      `CAST((${below(1000)} + id) / 7 AS DECIMAL(12,3)) AS amount`,
+      `timestamp_micros(id * ${1 + below(9)}00000000007) AS at`,
+      `CAST(concat(id, '-${below(3)}') AS BINARY) AS raw`,
+    ].join(", ");
+  const columns = "id, region, name, amount, at, raw";
+  const some = () => `id % ${2 + below(5)} = ${below(3)}`;
+  const insert = () => {
+    const from = below(60);
+    // Only keys that aren't there, as a writer with a key does.
+    return sql(
+      `INSERT INTO $t SELECT ${columns} FROM (SELECT ${row()} FROM range(${from}, ${from + 1 + below(12)})) AS new LEFT ANTI JOIN $t AS old USING (id)`,
+    );
+  };
+  const operations: Readonly<Record<string, () => Promise<unknown>>> = {
+    insert,
+    insertAgain: insert,
+    update: () => sql(`UPDATE $t SET name = ${pick(["NULL", "'x'", "concat(name, '!')"])} WHERE ${some()}`),
+    updateValue: () => sql(`UPDATE $t SET amount = amount + 1, raw = X'0${below(9)}' WHERE ${some()}`),
+    touch: () => sql(`UPDATE $t SET name = name WHERE ${some()}`),
+    delete: () => sql(`DELETE FROM $t WHERE ${some()}`),
+    merge: () =>
+      sql(
+        `MERGE INTO $t AS t USING (SELECT ${row()} FROM range(${below(40)}, ${40 + below(20)})) AS s ON t.id = s.id
+          WHEN MATCHED AND s.id % 3 = 0 THEN DELETE WHEN MATCHED THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT *`,
+      ),
+    overwrite: () => sql(`INSERT OVERWRITE $t SELECT * FROM $t WHERE NOT (${some()})`),
+    compact: () => call("rewrite_data_files", "options => map('rewrite-all', 'true')"),
+    compactDeletes: () => call("rewrite_position_delete_files"),
+    expire: () => call("expire_snapshots", "older_than => TIMESTAMP '2100-01-01 00:00:00', retain_last => 1"),
+    rollback: async () => {
+      const snapshots = await scenario.spark.sql(
+        `SELECT CAST(snapshot_id AS STRING) FROM ${scenario.table(table)}.history WHERE is_current_ancestor`,
+      );
+      const ids = (await snapshots.collect()).map((found) => found.getString(0));
+      await call("rollback_to_snapshot", `snapshot_id => ${pick(ids)}`);
+    },
+  };
+  const call = async (procedure: string, more = "") => {
+    done.push(procedure);
+    const argument = `table => '${scenario.name}.${table}'${more === "" ? "" : `, ${more}`}`;
+    await scenario.spark.sql(`CALL lake.system.${procedure}(${argument})`);
+  };
+
+  await sql(
+    `CREATE TABLE $t (id BIGINT NOT NULL, region STRING, name STRING, amount DECIMAL(12,3), at TIMESTAMP, raw BINARY) USING iceberg ${pick(PARTITIONS)}
+     TBLPROPERTIES ('format-version'='${pick([2, 3])}', 'write.delete.mode'='${mode}', 'write.update.mode'='${mode}', 'write.merge.mode'='${mode}')`,
+  );
+  await sql("ALTER TABLE $t SET IDENTIFIER FIELDS id");
+  await sql(`INSERT INTO $t SELECT ${row()} FROM range(40)`);
+  const compared = {
+    source: ["id", "region", "name", "amount", "unix_micros(at)", "lower(hex(raw))"],
+    target: ["id", "region", "name", "amount", "(extract(epoch from at) * 1000000)::bigint", "encode(raw, 'hex')"],
+  };
+  for (let step = 0; step <= STEPS; step++) {
+    const way = pick(["auto", "auto", "compare", "changelog"]);
+    const report = await scenario.loaded(table, { args: ["--find_changes", way] });
+    done.push(`-- loaded, ${report.way}: ${report.reason}`);
+    const [source, target] = await Promise.all([
+      scenario.sourceRows(table, compared.source),
+      scenario.targetRows(table, compared.target),
+    ]);
+    expect({ seed, done, rows: target }).toEqual({ seed, done, rows: source });
+    for (let count = 1 + below(3); count > 0; count--) await operations[pick(Object.keys(operations))]?.();
+  }
+});
