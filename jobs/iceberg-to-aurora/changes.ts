@@ -24,8 +24,8 @@ const INSERT = "I";
 const UPDATE = "U";
 const DELETE = STAGED_DELETE;
 
-/** Up to this share of the table's rows in touched files, reading only the touched files was faster than comparing snapshots. */
-const CHANGELOG_SHARE = 0.25;
+/** Up to this share of rows in touched files, reading only those was faster than comparing whole snapshots. */
+const CHANGELOG_SHARE = 0.125;
 
 /** Every row of a snapshot, to replace whatever the target holds. */
 export async function everything(
@@ -53,19 +53,21 @@ export async function changesBetween(
 ): Promise<Changes> {
   const obstacle = changelogObstacle(source, from, to, fields);
   if (find !== "compare" && obstacle === undefined) {
-    const share = touchedShare(snapshotsBetween(source.metadata, from, to) ?? []);
+    const before = source.metadata.snapshots.get(from);
+    const share = touchedShare(before, snapshotsBetween(source.metadata, from, to) ?? []);
     const percent = `${(share * 100).toFixed(share < 0.1 ? 1 : 0)} %`;
     if (find === "changelog" || share <= CHANGELOG_SHARE) {
       return {
         rows: await fromChangelog(source, from, to, fields, keys),
         way: "changelog",
-        reason: find === "changelog" ? "asked for" : `files were added or removed with ${percent} of the table's rows`,
+        reason:
+          find === "changelog" ? "asked for" : `files with ${percent} of both snapshots' rows were added or removed`,
       };
     }
     return {
       rows: await fromComparison(source, from, to, fields, keys),
       way: "compare",
-      reason: `files were added or removed with ${percent} of the table's rows, so comparing both snapshots is cheaper`,
+      reason: `files with ${percent} of both snapshots' rows were added or removed, so comparing them is cheaper`,
     };
   }
   return {
@@ -98,15 +100,14 @@ export function changelogObstacle(
   return taken === undefined ? undefined : `the table has a column ${taken.name} of its own`;
 }
 
-/** Rows in files that were added or removed, relative to the table's. */
-function touchedShare(range: readonly IcebergSnapshot[]): number {
-  const number = (snapshot: IcebergSnapshot, key: string) => Number(snapshot.summary[key] ?? 0);
-  const written = range
+/** Rows in files that were added or removed, relative to those of both snapshots, which a comparison would read. */
+function touchedShare(before: IcebergSnapshot | undefined, range: readonly IcebergSnapshot[]): number {
+  const number = (snapshot: IcebergSnapshot | undefined, key: string) => Number(snapshot?.summary[key] ?? 0);
+  const touched = range
     .filter((snapshot) => snapshot.operation !== "replace")
     .reduce((sum, snapshot) => sum + number(snapshot, "added-records") + number(snapshot, "deleted-records"), 0);
-  const newest = range[0];
-  const total = newest === undefined ? 0 : number(newest, "total-records");
-  return total === 0 ? 1 : written / total;
+  const compared = number(before, "total-records") + number(range[0], "total-records");
+  return compared === 0 ? 1 : touched / compared;
 }
 
 /** One full outer join by key and one null-safe comparison of whole rows. */
