@@ -10,6 +10,9 @@ import { StateTable, type TargetState } from "../../lib/postgres/state.js";
 import { describeTable, schemaExists, type Table } from "../../lib/postgres/table.js";
 import type { Configuration } from "./configuration.js";
 
+/** A run that was killed a moment ago still has the lock until the server has noticed: a restart at once must not be refused. */
+const LOCK_GRACE_MS = 2_000;
+
 /** Name that the state and the locks of this job go by. */
 export const JOB = "iceberg-to-aurora";
 
@@ -88,7 +91,7 @@ export class Target implements AsyncDisposable {
     });
     const session = await connectTarget(connection, context);
     try {
-      if (context.mode === "run" && !(await session.tryLock(lockName(configuration))))
+      if (context.mode === "run" && !(await session.tryLock(lockName(configuration), LOCK_GRACE_MS)))
         throw concurrentRun(configuration);
       const { schema } = configuration.target;
       if (!(await schemaExists(session, schema))) {
