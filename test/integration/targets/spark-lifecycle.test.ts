@@ -68,7 +68,10 @@ test("a caller that is killed while it starts one leaves it to the next", async 
   const home = ownHome();
   const ensure = await program(ENSURE);
   const killed = ensure(home, String(ownerPid));
-  const pid = await poll(() => processesNaming(join(home, "spark", "spark.properties"))[0], { timeoutMs: 60_000 });
+  // The process alone is not enough: a caller that dies before it has noted the server leaves nothing to find it by.
+  const noted = () => existsSync(join(home, "spark.json"));
+  const started = () => (noted() ? processesNaming(join(home, "spark", "spark.properties"))[0] : undefined);
+  const pid = await poll(started, { timeoutMs: 60_000 });
   killed.kill("SIGKILL");
   await once(killed, "close");
   const next = await ensureSpark({ home, ownerPid });
