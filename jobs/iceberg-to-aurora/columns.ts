@@ -1,3 +1,4 @@
+import { commentSql } from "../../lib/postgres/alteration.js";
 import type { AppliedColumn } from "../../lib/postgres/apply.js";
 import { identifierProblem, quoteIdentifier, quoteTable, type TableName } from "../../lib/postgres/identifiers.js";
 import type { StagingColumn } from "../../lib/postgres/staging.js";
@@ -204,7 +205,7 @@ export function mapColumns(
       columns.push({ ...base, target: field.name, type: codec.nativeType, decode: codec.decode });
       continue;
     }
-    const column = findColumn(target, field.name);
+    const column = findColumn(target.columns, field.name);
     if (column === undefined) {
       problems.push(`${label}: the target has no such column`);
     } else if (column.generated) {
@@ -235,11 +236,23 @@ export function mapColumns(
   return { columns, problems, warnings };
 }
 
-function findColumn(target: Table, name: string): TableColumn | undefined {
-  const exact = target.columns.find((column) => column.name === name);
+/** The column of this name, else the only one whose name differs in case alone. */
+export function findColumn(columns: readonly TableColumn[], name: string): TableColumn | undefined {
+  const exact = columns.find((column) => column.name === name);
   if (exact !== undefined) return exact;
-  const alike = target.columns.filter((column) => column.name.toLowerCase() === name.toLowerCase());
+  const alike = columns.filter((column) => column.name.toLowerCase() === name.toLowerCase());
   return alike.length === 1 ? alike[0] : undefined;
+}
+
+/** The type that a column gets when the job makes it; `undefined`: there is none for this type. */
+export function nativeType(type: IcebergType): string | undefined {
+  return codecOf(type)?.nativeType;
+}
+
+/** Whether an existing column holds every value of the field. */
+export function fieldFits(field: IcebergField, column: TableColumn): boolean {
+  const codec = codecOf(field.type);
+  return codec !== undefined && fitInto(field, codec, column) !== undefined;
 }
 
 /**
@@ -327,6 +340,15 @@ export function createTableSql(table: TableName, columns: readonly ColumnMapping
   );
   const keys = columns.filter((column) => column.key).map((column) => quoteIdentifier(column.target));
   return `CREATE TABLE ${quoteTable(table)} (${[...definitions, `PRIMARY KEY (${keys.join(", ")})`].join(", ")})`;
+}
+
+/** The source's documentation of its columns, as comments on those of a table that was just created. */
+export function commentsSql(table: TableName, fields: readonly IcebergField[]): string[] {
+  return fields.flatMap((field) =>
+    field.doc === undefined || identifierProblem(field.name) !== undefined
+      ? []
+      : [commentSql(table, field.name, field.doc)],
+  );
 }
 
 /** The mappings as the transaction needs them. */

@@ -2,13 +2,9 @@ import { UserError } from "../../lib/errors.js";
 import type { TargetState } from "../../lib/postgres/state.js";
 import type { Table } from "../../lib/postgres/table.js";
 import type { Configuration } from "./configuration.js";
-import {
-  currentSchema,
-  fieldSignature,
-  type IcebergMetadata,
-  type IcebergSchema,
-  snapshotsBetween,
-} from "./iceberg-metadata.js";
+import { type IcebergField, type IcebergMetadata, snapshotsBetween } from "./iceberg-metadata.js";
+import type { Key } from "./key.js";
+import type { SchemaChange } from "./schema-change.js";
 
 /** What a run has to do, decided from the state and the table's metadata, before a row is read. */
 export type Decision =
@@ -20,25 +16,28 @@ export type Decision =
   /** The target is made equal to the source, whatever it holds. */
   | { readonly kind: "everything"; readonly reason: string };
 
-/** A field as the state keeps it. */
-export interface StoredField {
-  readonly id: number;
-  readonly name: string;
-  readonly signature: string;
+/** The source's fields at the last load; `undefined`: the state row is of a version that kept less of them. */
+export function storedFields(state: TargetState): readonly IcebergField[] | undefined {
+  const fields = (Array.isArray(state.fields) ? state.fields : []) as IcebergField[];
+  return fields.length > 0 && fields.every((field) => typeof field.type === "object") ? fields : undefined;
 }
 
-/** The source's fields in the form that the state keeps. */
-export function storedFields(schema: IcebergSchema): StoredField[] {
-  return schema.fields.map((field) => ({ id: field.id, name: field.name, signature: fieldSignature(field) }));
+/** Whether the state tells of this source and this target, and not of tables that had their names before. */
+export function stateApplies(metadata: IcebergMetadata, target: Table | undefined, state: TargetState): boolean {
+  return target !== undefined && target.oid === state.targetOid && metadata.tableUuid === state.tableUuid;
 }
 
-/** @param documentedSnapshot what the documented copy of the state says, if there is one. */
+/**
+ * @param change how the schema differs from that of the last load; `undefined`: there was none that counts.
+ * @param documentedSnapshot what the documented copy of the state says, if there is one.
+ */
 export function decide(
   configuration: Configuration,
   metadata: IcebergMetadata,
-  keyNames: readonly string[],
+  key: Key,
   target: Table | undefined,
   state: TargetState | undefined,
+  change: SchemaChange | undefined,
   documentedSnapshot: string | undefined,
 ): Decision {
   const everything = (reason: string): Decision => ({ kind: "everything", reason });
@@ -56,14 +55,20 @@ export function decide(
   if (target.oid !== state.targetOid) return everything("the target table was dropped and created again");
   if (metadata.tableUuid !== state.tableUuid)
     return everything("the source is another table than the one loaded before");
-  if (keyNames.join("\n") !== state.keyColumns.join("\n")) {
-    return everything(`the primary key was ${state.keyColumns.join(", ")} and is now ${keyNames.join(", ")}`);
+  const before = storedFields(state);
+  if (before === undefined || change === undefined) return everything("the state is that of an older version");
+  const keyIds = state.keyColumns.map((name) => before.find((field) => field.name === name)?.id);
+  if (keyIds.join() !== key.fieldIds.join()) {
+    return everything(`the primary key was ${state.keyColumns.join(", ")} and is now ${key.names.join(", ")}`);
   }
-  refuseSchemaChange(metadata, state);
+  if (change.reconcile !== undefined) return everything(change.reconcile);
   const from = state.snapshotId;
   const to = metadata.currentSnapshotId;
-  if (from === to || (from === null && to === undefined))
-    return { kind: "nothing", reason: "no new snapshot since the last run" };
+  if (from === to || (from === null && to === undefined)) {
+    return change.ddl.length === 0
+      ? { kind: "nothing", reason: "no new snapshot since the last run" }
+      : { kind: "move state", reason: "the schema changed, and no row since the last run" };
+  }
   if (from === null) return everything("the source had no snapshot at the last run");
   if (to === undefined) return everything("the source has no snapshot any more");
   if (!metadata.snapshots.has(from)) return everything(`snapshot ${from}, the last one loaded, has expired`);
@@ -79,42 +84,33 @@ export function decide(
   return { kind: "changes", from, to, reason: `snapshots since ${from}: ${range.length}` };
 }
 
-/** Compares by field id, so that a rename is told from a drop and an add, and swapped names are seen. */
-function refuseSchemaChange(metadata: IcebergMetadata, state: TargetState): void {
-  const now = storedFields(currentSchema(metadata));
-  const before = (Array.isArray(state.fields) ? state.fields : []) as StoredField[];
-  const wasById = new Map(before.map((field) => [field.id, field]));
-  const isById = new Map(now.map((field) => [field.id, field]));
-  const typeOf = (field: StoredField) => field.signature.slice(`${field.id}: ${field.name}: `.length);
-  const problems: string[] = [];
-  for (const field of now) {
-    const was = wasById.get(field.id);
-    const name = JSON.stringify(field.name);
-    if (was === undefined) {
-      const again = before.some((old) => old.name === field.name && !isById.has(old.id));
-      problems.push(
-        `column ${name} was ${again ? "dropped and added again" : "added"} (field ${field.id}, ${typeOf(field)})`,
-      );
-    } else {
-      if (was.name !== field.name) problems.push(`column ${JSON.stringify(was.name)} was renamed to ${name}`);
-      if (typeOf(was) !== typeOf(field))
-        problems.push(`column ${name} changed its type from ${typeOf(was)} to ${typeOf(field)}`);
-    }
-  }
-  for (const was of before) {
-    if (!isById.has(was.id) && !now.some((field) => field.name === was.name)) {
-      problems.push(`column ${JSON.stringify(was.name)} was dropped`);
-    }
-  }
-  if (problems.length === 0) return;
-  throw new UserError(
-    "SCHEMA_CHANGED",
-    `The source's schema changed since the last run (schema ${state.schemaId}, now ${metadata.currentSchemaId})`,
-    {
-      problems,
+/**
+ * Refuses what `--on_schema_change fail` doesn't want, or what can't be done safely.
+ *
+ * @param follow whether the target is to follow.
+ * @throws UserError `SCHEMA_CHANGED`.
+ */
+export function refuseSchemaChange(
+  change: SchemaChange,
+  metadata: IcebergMetadata,
+  state: TargetState,
+  follow: boolean,
+): void {
+  const schemas = `(schema ${state.schemaId}, now ${metadata.currentSchemaId})`;
+  if (!follow && change.changes.length > 0) {
+    throw new UserError("SCHEMA_CHANGED", `The source's schema changed since the last run ${schemas}`, {
+      problems: change.changes,
       hint:
-        "Nothing was changed. Alter the target to match, then run once with aurora_data_load_type full; or drop the target, and the next run " +
-        "creates and loads it",
-    },
-  );
+        "Nothing was changed. With --on_schema_change evolve the target follows; plan shows the statements. Or alter the target to match, " +
+        "and run once with aurora_data_load_type full",
+    });
+  }
+  if (change.problems.length > 0) {
+    throw new UserError("SCHEMA_CHANGED", `The target can't follow the source's schema ${schemas}`, {
+      problems: change.problems,
+      hint:
+        "Nothing was changed. Mend what stands against it and run again; or drop the target, and the next run creates and " +
+        "loads it",
+    });
+  }
 }

@@ -26,6 +26,7 @@ export interface IcebergField {
   readonly id: number;
   readonly name: string;
   readonly required: boolean;
+  readonly doc?: string;
   readonly type: IcebergType;
   /** Format v3: what rows written before the field was added read as. */
   readonly initialDefault?: unknown;
@@ -126,12 +127,8 @@ export function formatType(type: IcebergType): string {
   }
 }
 
-/** A field by id, name and type, nested ids included: equal text is an equal column. Documentation and nullability don't count. */
-export function fieldSignature(field: IcebergField): string {
-  return `${field.id}: ${field.name}: ${typeSignature(field.type)}`;
-}
-
-function typeSignature(type: IcebergType): string {
+/** A type with the ids and names of its parts: equal text is an equal type. Documentation and nullability don't count. */
+export function typeSignature(type: IcebergType): string {
   switch (type.kind) {
     case "primitive":
       return formatType(type);
@@ -143,6 +140,8 @@ function typeSignature(type: IcebergType): string {
       return `struct<${type.fields.map(fieldSignature).join(", ")}>`;
   }
 }
+
+const fieldSignature = (field: IcebergField): string => `${field.id}: ${field.name}: ${typeSignature(field.type)}`;
 
 type Json = Record<string, unknown>;
 
@@ -158,6 +157,7 @@ function parseField(json: Json): IcebergField {
     name: String(json.name),
     required: json.required === true,
     type: parseType(json.type),
+    ...(typeof json.doc === "string" && json.doc !== "" ? { doc: json.doc } : {}),
     ...(json["initial-default"] === undefined || json["initial-default"] === null
       ? {}
       : { initialDefault: json["initial-default"] }),

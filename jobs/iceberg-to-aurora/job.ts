@@ -6,14 +6,16 @@ import { jdbcOptions } from "../../lib/postgres/connection.js";
 import { quoteTable } from "../../lib/postgres/identifiers.js";
 import { createStaging, dropStaging, findLeftovers, stagingTable } from "../../lib/postgres/staging.js";
 import type { TargetState } from "../../lib/postgres/state.js";
+import type { Table } from "../../lib/postgres/table.js";
 import * as f from "../../lib/spark/functions/index.js";
 import type { DataFrame } from "../../lib/spark/index.js";
 import { type Changes, changesBetween, countChanges, everything, type FindChanges } from "./changes.js";
-import { appliedColumns, type ColumnMapping, createTableSql, mapColumns } from "./columns.js";
+import { appliedColumns, type ColumnMapping, commentsSql, createTableSql, mapColumns } from "./columns.js";
 import { type Configuration, readConfiguration } from "./configuration.js";
-import { type Decision, decide, storedFields } from "./decision.js";
-import { currentSchema, type IcebergSchema } from "./iceberg-metadata.js";
+import { type Decision, decide, refuseSchemaChange, stateApplies, storedFields } from "./decision.js";
+import { currentSchema, type IcebergMetadata, type IcebergSchema } from "./iceberg-metadata.js";
 import { checkKey, type Key, resolveKey } from "./key.js";
+import { followSchema, type SchemaChange } from "./schema-change.js";
 import { readDocumentedSnapshot, writeDocumentedSnapshot } from "./snapshot-file.js";
 import { columnName, openSource, readSnapshot, type Source } from "./source.js";
 import { JOB, Target } from "./target.js";
@@ -35,6 +37,11 @@ const args = {
       "How changes are found: by comparing two snapshots, by Iceberg's changelog, or by the cheaper one that applies",
     default: "auto",
   }),
+  on_schema_change: arg.choice(["evolve", "fail"], {
+    description:
+      "When the source's columns changed: alter the target in the transaction of the rows, or end with an error",
+    default: "evolve",
+  }),
   lock_timeout: arg.integer({
     description: "Seconds that the transaction waits for others to leave the target table before it gives up",
     default: 60,
@@ -46,6 +53,7 @@ type Context = JobContext<{
   readonly source_system_id: string;
   readonly metadata_type: string;
   readonly find_changes: FindChanges;
+  readonly on_schema_change: "evolve" | "fail";
   readonly lock_timeout: number;
 }>;
 
@@ -118,6 +126,11 @@ class Load {
   readonly #source: Source;
   readonly #target: Target;
   readonly #schema: IcebergSchema;
+  /** How the schema differs from that of the last load, if there was one. */
+  readonly #change: SchemaChange | undefined;
+  /** The target as it is when the rows come, after what {@link #ddl} does to it. */
+  readonly #table: Table | undefined;
+  readonly #ddl: readonly string[];
   readonly #key: Key;
   readonly #report: ReturnType<Context["report"]["table"]>;
 
@@ -127,11 +140,24 @@ class Load {
     this.#source = source;
     this.#target = target;
     this.#schema = currentSchema(source.metadata);
-    this.#key = resolveKey(this.#schema, configuration.primaryKey, target.table);
+    this.#change = schemaChange(source.metadata, this.#schema, target);
+    const follow = context.args.on_schema_change === "evolve";
+    // A full load needs columns that fit, whatever they were like at the last load.
+    const asks = follow || (configuration.loadType === "incremental" && configuration.snapshotUri !== undefined);
+    if (this.#change !== undefined && target.state !== undefined && asks) {
+      refuseSchemaChange(this.#change, source.metadata, target.state, follow);
+    }
+    this.#table = follow ? (this.#change?.table ?? target.table) : target.table;
+    if (target.table === undefined) this.#ddl = commentsSql(configuration.target, this.#schema.fields);
+    else this.#ddl = follow ? (this.#change?.ddl ?? []) : [];
+    this.#key = resolveKey(this.#schema, configuration.primaryKey, this.#table, this.#change?.changes ?? []);
     this.#report = context.report.table(source.label);
     this.#report.target = quoteTable(configuration.target);
     const { host, port, database } = target.connection;
     this.#report.details.database = `${host}:${port}/${database}`;
+    if (this.#change !== undefined && this.#change.changes.length > 0) {
+      this.#report.details.schemaChanges = [...this.#change.changes];
+    }
     this.#report.stateBefore = snapshotState(target.state?.snapshotId);
     this.#report.details.primaryKey = { columns: [...this.#key.names], from: this.#key.from };
   }
@@ -142,9 +168,10 @@ class Load {
     const decision = decide(
       this.#configuration,
       metadata,
-      this.#key.names,
+      this.#key,
       this.#target.table,
       this.#target.state,
+      this.#change,
       documented,
     );
     this.#report.way = decision.kind;
@@ -157,6 +184,8 @@ class Load {
     if (decision.kind === "changes" || decision.kind === "everything") {
       await this.#load(decision);
     } else if (decision.kind === "move state") {
+      // What can't be a column is told before the state says that it is one.
+      this.#mapColumns();
       this.#report.changes = true;
       if (this.#context.mode === "run") await this.#moveState();
     }
@@ -194,7 +223,7 @@ class Load {
 
   /** @throws UserError `COLUMNS_DO_NOT_FIT` with every column that stands against the load. */
   #mapColumns(): readonly ColumnMapping[] {
-    const { columns, problems, warnings } = mapColumns(this.#schema.fields, this.#key.names, this.#target.table);
+    const { columns, problems, warnings } = mapColumns(this.#schema.fields, this.#key.names, this.#table);
     if (problems.length > 0) {
       throw new UserError(
         "COLUMNS_DO_NOT_FIT",
@@ -206,7 +235,8 @@ class Load {
       );
     }
     for (const warning of warnings) this.#context.report.warn("COLUMN", warning);
-    if (this.#target.table === undefined) this.#report.ddl.push(createTableSql(this.#configuration.target, columns));
+    const create = this.#table === undefined ? [createTableSql(this.#configuration.target, columns)] : [];
+    this.#report.ddl.splice(0, this.#report.ddl.length, ...create, ...this.#ddl);
     return columns;
   }
 
@@ -324,8 +354,8 @@ class Load {
           targetRows: counted.total,
           keyIsUnique: this.#keyIsPrimary(columns),
           rows: kind,
-          ...(this.#target.table === undefined ? { create: createTableSql(target, columns) } : {}),
-          overridingSystemValue: this.#target.table?.columns.some((column) => column.identityAlways) ?? false,
+          ...(this.#table === undefined ? { create: createTableSql(target, columns) } : {}),
+          overridingSystemValue: this.#table?.columns.some((column) => column.identityAlways) ?? false,
           ...this.#applying(),
         },
         (name, work) => this.#context.step(name, work),
@@ -352,7 +382,7 @@ class Load {
 
   #keyIsPrimary(columns: readonly ColumnMapping[]): boolean {
     const key = columns.filter((column) => column.key).map((column) => column.target);
-    const { table } = this.#target;
+    const table = this.#table;
     return table === undefined || key.toSorted().join("\n") === table.primaryKey.toSorted().join("\n");
   }
 
@@ -369,12 +399,13 @@ class Load {
       tableUuid: this.#source.metadata.tableUuid,
       source: `${this.#configuration.warehouse} ${this.#source.label}`,
       schemaId: this.#source.metadata.currentSchemaId,
-      fields: storedFields(this.#schema),
+      fields: this.#schema.fields,
       keyColumns: this.#key.names,
       runId: this.#context.runId,
       jobName: this.#context.jobName,
     };
     return {
+      ddl: this.#ddl,
       expectedOid: this.#target.table?.oid,
       expectedRunId: this.#target.state?.runId,
       state: this.#target.stateTable,
@@ -391,6 +422,14 @@ class Load {
       writeDocumentedSnapshot(this.#context.storage, this.#configuration, snapshot),
     );
   }
+}
+
+/** How the source's fields differ from those that the target has followed; `undefined`: nothing is known of a last load. */
+function schemaChange(metadata: IcebergMetadata, schema: IcebergSchema, target: Target): SchemaChange | undefined {
+  const { state, table } = target;
+  if (state === undefined || table === undefined || !stateApplies(metadata, table, state)) return undefined;
+  const before = storedFields(state);
+  return before === undefined ? undefined : followSchema(before, schema.fields, state.keyColumns, table);
 }
 
 const snapshotState = (snapshotId: string | null | undefined) =>

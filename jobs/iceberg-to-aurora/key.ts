@@ -11,6 +11,8 @@ export interface Key {
   readonly positions: readonly number[];
   /** Names of the fields. */
   readonly names: readonly string[];
+  /** Iceberg's ids of the fields, which renames don't change. */
+  readonly fieldIds: readonly number[];
   readonly from: "configuration" | "Iceberg identifier fields" | "target's primary key" | "first column";
 }
 
@@ -18,12 +20,20 @@ export interface Key {
  * Decides on the key: the configuration's, else Iceberg's identifier fields, else the target's primary key, else the first
  * column, which the caller must then find to be unique and not NULL.
  *
+ * @param target as it is when the rows come.
+ * @param schemaChanges what changed in the source since the last load, for the error.
  * @throws UserError `PRIMARY_KEY_UNKNOWN` when the configuration names columns that the source doesn't have.
  */
-export function resolveKey(schema: IcebergSchema, configured: readonly string[], target: Table | undefined): Key {
+export function resolveKey(
+  schema: IcebergSchema,
+  configured: readonly string[],
+  target: Table | undefined,
+  schemaChanges: readonly string[],
+): Key {
   const key = (positions: readonly number[], from: Key["from"]): Key => ({
     positions,
     names: positions.map((position) => schema.fields[position]?.name ?? ""),
+    fieldIds: positions.map((position) => schema.fields[position]?.id ?? -1),
     from,
   });
   if (configured.length > 0) {
@@ -34,6 +44,9 @@ export function resolveKey(schema: IcebergSchema, configured: readonly string[],
         "PRIMARY_KEY_UNKNOWN",
         `The source has no column ${unknown.map((name) => JSON.stringify(name)).join(", ")}`,
         {
+          problems: schemaChanges.filter((change) =>
+            unknown.some((name) => change.startsWith(`column ${JSON.stringify(name)} `)),
+          ),
           hint: `Set target.db_load.primary_key to columns of the table: ${schema.fields.map((field) => field.name).join(", ")}`,
           exitCode: ExitCode.configuration,
         },

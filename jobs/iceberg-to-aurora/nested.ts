@@ -1,6 +1,6 @@
 import * as f from "../../lib/spark/functions/index.js";
 import type { Column } from "../../lib/spark/index.js";
-import type { IcebergField, IcebergType } from "./iceberg-metadata.js";
+import { type IcebergField, type IcebergType, typeSignature } from "./iceberg-metadata.js";
 
 const isString = (type: IcebergType) => type.kind === "primitive" && type.name === "string";
 
@@ -73,6 +73,44 @@ export function jsonReady(column: Column, type: IcebergType): Column {
     case "primitive":
       return column;
   }
+}
+
+/**
+ * A nested value as its newer type reads it: parts are found by field id, those that were added since are NULL, those that were
+ * widened are cast.
+ *
+ * @param missing what a part that was added since reads as.
+ * @param primitive a part that is not nested, as `wanted`.
+ */
+export function reshaped(
+  column: Column,
+  written: IcebergType,
+  wanted: IcebergType,
+  parts: {
+    readonly missing: (field: IcebergField) => Column;
+    readonly primitive: (column: Column, written: IcebergType, wanted: IcebergType) => Column;
+  },
+): Column {
+  if (typeSignature(written) === typeSignature(wanted)) return column;
+  if (written.kind === "list" && wanted.kind === "list") {
+    return f.transform(column, (item: Column) => reshaped(item, written.element.type, wanted.element.type, parts));
+  }
+  if (written.kind === "map" && wanted.kind === "map") {
+    const values = f.transform_values(column, (_key, value) =>
+      reshaped(value, written.value.type, wanted.value.type, parts),
+    );
+    return f.transform_keys(values, (key) => reshaped(key, written.key.type, wanted.key.type, parts));
+  }
+  if (written.kind === "struct" && wanted.kind === "struct") {
+    const fields = wanted.fields.map((field) => {
+      const old = written.fields.find((candidate) => candidate.id === field.id);
+      const value =
+        old === undefined ? parts.missing(field) : reshaped(column.getField(old.name), old.type, field.type, parts);
+      return value.as(field.name);
+    });
+    return f.when(column.isNotNull(), f.struct(...fields));
+  }
+  return parts.primitive(column, written, wanted);
 }
 
 // A struct that is NULL must not turn into a struct of NULLs.

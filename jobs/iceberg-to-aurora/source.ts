@@ -12,6 +12,7 @@ import {
   parseMetadata,
   schemaOfSnapshot,
 } from "./iceberg-metadata.js";
+import { reshaped } from "./nested.js";
 
 /** An Iceberg table as one version of its metadata shows it. */
 export interface Source {
@@ -113,7 +114,7 @@ export function columnName(index: number): string {
  * since is found under its old name, one that was added since is NULL (or its default), one that was widened is cast.
  *
  * @param snapshotId `undefined`: the table has no snapshot, and so no rows.
- * @throws UserError `SOURCE_SCHEMA_PENDING` when a nested column changed after the snapshot was written.
+ * @throws UserError `SOURCE_SCHEMA_PENDING` when a column with a default of a nested or binary type was added after the snapshot was written.
  */
 export async function readSnapshot(
   source: Source,
@@ -134,17 +135,18 @@ export async function readSnapshot(
 }
 
 function fieldColumn(wanted: IcebergField, written: IcebergField | undefined, label: string): Column {
-  if (written === undefined) {
-    const type = sparkType(wanted.type);
-    const binary = wanted.type.kind === "primitive" && ["binary", "fixed"].includes(wanted.type.name);
-    if (wanted.initialDefault === undefined) return lit(null).cast(type);
-    if (wanted.type.kind === "primitive" && !binary) return lit(String(wanted.initialDefault)).cast(type);
-    throw schemaPending(wanted, label);
-  }
-  const column = col(quoteName(written.name));
-  if (formatType(written.type) === formatType(wanted.type)) return column;
-  if (written.type.kind !== "primitive" || wanted.type.kind !== "primitive") throw schemaPending(wanted, label);
-  return column.cast(sparkType(wanted.type));
+  const missing = (field: IcebergField): Column => {
+    const type = sparkType(field.type);
+    const binary = field.type.kind === "primitive" && ["binary", "fixed"].includes(field.type.name);
+    if (field.initialDefault === undefined) return lit(null).cast(type);
+    if (field.type.kind === "primitive" && !binary) return lit(String(field.initialDefault)).cast(type);
+    throw schemaPending(field, label);
+  };
+  if (written === undefined) return missing(wanted);
+  return reshaped(col(quoteName(written.name)), written.type, wanted.type, {
+    missing,
+    primitive: (column, _from, to) => column.cast(sparkType(to)),
+  });
 }
 
 function schemaPending(field: IcebergField, label: string): UserError {

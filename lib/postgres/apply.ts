@@ -36,6 +36,8 @@ export interface ApplyRequest {
   readonly rows: "changes" | "everything";
   /** CREATE TABLE, when the target is missing. */
   readonly create?: string;
+  /** Statements that make the target fit the rows: columns added, dropped, renamed, widened; comments. */
+  readonly ddl: readonly string[];
   /** The target as it was when the changes were found; `undefined`: it was missing. */
   readonly expectedOid: string | undefined;
   /** `runId` of the state as it was when the changes were found; `undefined`: there was none. */
@@ -65,7 +67,7 @@ export interface ApplyResult {
 export type StepRunner = <T>(name: string, work: () => Promise<T>) => Promise<T>;
 
 /**
- * Brings the staged rows into the target and stores the new state, in one transaction: lock, check the state, count the
+ * Brings the staged rows into the target and stores the new state, in one transaction: lock, check the state, DDL, count the
  * staged rows, delete, update, insert, count the target's rows, state, commit. Unchanged rows aren't rewritten (IS DISTINCT FROM), so that a replay
  * changes nothing.
  *
@@ -90,13 +92,15 @@ export async function applyStaged(
         doing = `creating ${label}`;
         await session.query(request.create);
       } else {
-        await session.query(`LOCK TABLE ${label} IN SHARE ROW EXCLUSIVE MODE`);
+        await lockTarget(session, request);
       }
       // Only under the lock: a run that waited here may have been overtaken.
       const oid = await checkOid(session, request);
       await checkState(session, request);
       return oid;
     });
+    doing = `altering ${label}`;
+    await alterTarget(session, request, step);
     doing = `checking the rows staged for ${label}`;
     const stagedTwice = await step("check the staged rows", () => checkStaged(session, request));
     doing = `deleting from ${label}`;
@@ -125,7 +129,7 @@ export async function applyStaged(
 }
 
 /**
- * Moves the state without touching a row: the source has a new snapshot whose rows are the same (a compaction).
+ * Moves the state without touching a row: the source has a new snapshot whose rows are the same (a compaction), or another schema.
  *
  * @throws UserError `TARGET_CHANGED`, `POSTGRES_*`.
  */
@@ -133,21 +137,29 @@ export async function moveState(
   session: PostgresSession,
   request: Pick<
     ApplyRequest,
-    "target" | "expectedOid" | "expectedRunId" | "state" | "newState" | "lockTimeoutMs" | "outcomeOfLostCommit"
+    "target" | "ddl" | "expectedOid" | "expectedRunId" | "state" | "newState" | "lockTimeoutMs" | "outcomeOfLostCommit"
   >,
   step: StepRunner,
 ): Promise<void> {
+  const label = quoteTable(request.target);
+  let doing = `locking ${label}`;
   try {
-    await step("store the state", async () => {
+    const targetOid = await step("lock the state", async () => {
       await begin(session, request);
-      const targetOid = await checkOid(session, request);
+      if (request.ddl.length > 0) await lockTarget(session, request);
+      const oid = await checkOid(session, request);
       await checkState(session, request);
-      await request.state.write(session, { ...request.newState, targetOid });
+      return oid;
     });
+    doing = `altering ${label}`;
+    await alterTarget(session, request, step);
+    doing = `storing the state in ${request.state.name}`;
+    await step("store the state", () => request.state.write(session, { ...request.newState, targetOid }));
+    doing = `committing to ${label}`;
     await step("commit", () => commit(session, request.outcomeOfLostCommit));
   } catch (error) {
     await session.rollback();
-    throw statementError(error, `storing the state in ${request.state.name}`);
+    throw statementError(error, doing);
   }
 }
 
@@ -165,6 +177,23 @@ async function begin(session: PostgresSession, request: Pick<ApplyRequest, "lock
   await session.query(`SET LOCAL lock_timeout = '${Math.round(request.lockTimeoutMs)}ms'`);
   // Rows hidden by a policy are an error, not fewer rows.
   await session.query("SET LOCAL row_security = off");
+}
+
+/** ALTER TABLE needs readers out of the way too; to ask for that only then would be to wait for them with the writers' lock in hand. */
+async function lockTarget(session: PostgresSession, request: Pick<ApplyRequest, "target" | "ddl">): Promise<void> {
+  const mode = request.ddl.length > 0 ? "ACCESS EXCLUSIVE" : "SHARE ROW EXCLUSIVE";
+  await session.query(`LOCK TABLE ${quoteTable(request.target)} IN ${mode} MODE`);
+}
+
+async function alterTarget(
+  session: PostgresSession,
+  request: Pick<ApplyRequest, "ddl">,
+  step: StepRunner,
+): Promise<void> {
+  if (request.ddl.length === 0) return;
+  await step("alter the target", async () => {
+    for (const statement of request.ddl) await session.query(statement);
+  });
 }
 
 async function commit(session: PostgresSession, outcomeOfLostCommit: () => Promise<boolean>): Promise<void> {

@@ -74,6 +74,14 @@ const targetExists = async (table: string) =>
 const targetRows = async (table: string) =>
   (await targetExists(table)) ? await scenario.targetRows(table, COLUMNS) : [];
 
+const hasColumn = async (table: string, column: string) =>
+  (
+    await scenario.rows(
+      "SELECT 1 FROM information_schema.columns WHERE table_schema = $1 AND table_name = $2 AND column_name = $3",
+      [scenario.name, table, column],
+    )
+  ).length > 0;
+
 async function makeTable(table: string): Promise<void> {
   await scenario.iceberg(
     table,
@@ -97,11 +105,12 @@ async function change(table: string, version: number): Promise<void> {
 /** What a run may have to do, and the way it should take. */
 const KINDS = {
   "everything at first": { way: "everything", prepare: async () => {} },
-  "changes found by comparing": {
+  "changes found by comparing, and a schema that changed": {
     way: "compare",
     prepare: async (table: string) => {
       await scenario.loaded(table, KEY);
       await change(table, 1);
+      await scenario.iceberg(table, "ALTER TABLE $t ADD COLUMN extra STRING");
     },
   },
   "changes found in the changelog": {
@@ -125,9 +134,9 @@ const KINDS = {
 describe("SIGKILL", () => {
   test.each(Object.entries(KINDS))(
     "between any two steps of a run that loads %s: the next run makes the target equal",
-    async (kind, { way, prepare }) => {
+    async (_kind, { way, prepare }) => {
       const args = way === "compare" || way === "changelog" ? ["--find_changes", way] : [];
-      const name = kind.replaceAll(" ", "_");
+      const name = way.replaceAll(" ", "_");
       await makeTable(name);
       await prepare(name);
       const plan = await scenario.loaded(name, { ...KEY, args, mode: "plan" });
@@ -139,6 +148,7 @@ describe("SIGKILL", () => {
         way === "move state"
           ? []
           : ["write to the staging table start", "delete start", "update start", "insert start"];
+      if (way === "compare") must.push("alter the target start");
       expect(starts).toEqual(
         expect.arrayContaining([...must, "store the state start", "commit start", "write the snapshot file start"]),
       );
@@ -160,6 +170,8 @@ describe("SIGKILL", () => {
         const after = await targetRows(table);
         const committed = index > places.indexOf("commit start");
         expect({ place, rows: after }).toEqual({ place, rows: committed ? source : before });
+        if (way === "compare")
+          expect({ place, altered: await hasColumn(table, "extra") }).toEqual({ place, altered: committed });
         await scenario.loaded(table, { ...KEY, args });
         expect({ place, rows: await targetRows(table) }).toEqual({ place, rows: source });
         expect({ place, file: scenario.snapshotFile(table) }).toEqual({

@@ -70,7 +70,9 @@ describe("when the last snapshot is no longer in the history", () => {
   });
 });
 
-describe("a schema that changed since the last run is refused before the first write", () => {
+describe("with --on_schema_change fail a schema that changed is refused before the first write", () => {
+  const FAIL = { ...KEY, args: ["--on_schema_change", "fail"] };
+
   test.each([
     ["added", ["ALTER TABLE $t ADD COLUMN extra INT"], [/"extra" was added/]],
     ["dropped", ["ALTER TABLE $t DROP COLUMN note"], [/"note" was dropped/]],
@@ -94,7 +96,7 @@ describe("a schema that changed since the last run is refused before the first w
     await loadedTable(table);
     const before = await scenario.versions(table);
     await scenario.iceberg(table, ...ddl, "DELETE FROM $t WHERE id = 1");
-    const result = await scenario.load(table, KEY);
+    const result = await scenario.load(table, FAIL);
     expect(result.exitCode).toBe(1);
     const error = result.report.toJSON().error;
     expect(error?.code).toBe("SCHEMA_CHANGED");
@@ -110,7 +112,7 @@ describe("a schema that changed since the last run is refused before the first w
       "ALTER TABLE $t ALTER COLUMN note FIRST",
       "INSERT INTO $t VALUES ('d', 4, 'four')",
     );
-    expect(await scenario.loaded("harmless", KEY)).toMatchObject({ inserted: 1, updated: 0, deleted: 0 });
+    expect(await scenario.loaded("harmless", FAIL)).toMatchObject({ inserted: 1, updated: 0, deleted: 0 });
     await columnsOf("harmless", ["id", "name", "note"]);
   });
 });
