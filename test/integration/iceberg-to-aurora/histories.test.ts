@@ -48,6 +48,11 @@ test.each(seeds)("history %i", { timeout: 60_000 + STEPS * 30_000 }, async (seed
     done.push(statement);
     await scenario.iceberg(table, statement);
   };
+  /** Columns that come and go; the others stay, since partitions and the key hang on them. */
+  const extras: { name: string; type: "INT" | "BIGINT" | "STRING" }[] = [];
+  let added = 0;
+  const extraValue = (type: string) =>
+    pick(["NULL", type === "STRING" ? "concat('e', id)" : `CAST(id + ${below(100)} AS ${type})`]);
   const row = () =>
     [
       "id",
@@ -56,14 +61,16 @@ test.each(seeds)("history %i", { timeout: 60_000 + STEPS * 30_000 }, async (seed
       `CAST((${below(1000)} + id) / 7 AS DECIMAL(12,3)) AS amount`,
       `timestamp_micros(id * ${1 + below(9)}00000000007) AS at`,
       `CAST(concat(id, '-${below(3)}') AS BINARY) AS raw`,
+      ...extras.map(({ name, type }) => `CAST(${extraValue(type)} AS ${type}) AS ${name}`),
     ].join(", ");
-  const columns = "id, region, name, amount, at, raw";
+  const columns = () => ["id", "region", "name", "amount", "at", "raw", ...extras.map(({ name }) => name)].join(", ");
+  const unused = (name: string) => extras.every((extra) => extra.name !== name);
   const some = () => `id % ${2 + below(5)} = ${below(3)}`;
   const insert = () => {
     const from = below(60);
     // Only keys that aren't there, as a writer with a key does.
     return sql(
-      `INSERT INTO $t SELECT ${columns} FROM (SELECT ${row()} FROM range(${from}, ${from + 1 + below(12)})) AS new LEFT ANTI JOIN $t AS old USING (id)`,
+      `INSERT INTO $t (${columns()}) SELECT ${columns()} FROM (SELECT ${row()} FROM range(${from}, ${from + 1 + below(12)})) AS new LEFT ANTI JOIN $t AS old USING (id)`,
     );
   };
   const operations: Readonly<Record<string, () => Promise<unknown>>> = {
@@ -71,6 +78,37 @@ test.each(seeds)("history %i", { timeout: 60_000 + STEPS * 30_000 }, async (seed
     insertAgain: insert,
     update: () => sql(`UPDATE $t SET name = ${pick(["NULL", "'x'", "concat(name, '!')"])} WHERE ${some()}`),
     updateValue: () => sql(`UPDATE $t SET amount = amount + 1, raw = X'0${below(9)}' WHERE ${some()}`),
+    updateExtra: async () => {
+      for (const { name, type } of extras) await sql(`UPDATE $t SET ${name} = ${extraValue(type)} WHERE ${some()}`);
+    },
+    addColumn: async () => {
+      const type = pick(["INT", "STRING"] as const);
+      // The name of one that was dropped may come again: it is another column.
+      const name = pick(["extra_a", "extra_b", "extra_c", `extra_${added}`].filter(unused));
+      added++;
+      await sql(`ALTER TABLE $t ADD COLUMN ${name} ${type}`);
+      extras.push({ name, type });
+    },
+    dropColumn: async () => {
+      const [dropped] = extras.splice(below(Math.max(extras.length, 1)), 1);
+      if (dropped !== undefined) await sql(`ALTER TABLE $t DROP COLUMN ${dropped.name}`);
+    },
+    renameColumns: async () => {
+      // Each takes the name of the one before: with two they swap, with three they go round.
+      const names = extras.map(({ name }) => name);
+      for (const name of names) await sql(`ALTER TABLE $t RENAME COLUMN ${name} TO moving_${name}`);
+      for (const [index, extra] of extras.entries()) {
+        const next = names.length === 1 ? `renamed_${added++}` : (names.at(index - 1) ?? "");
+        await sql(`ALTER TABLE $t RENAME COLUMN moving_${extra.name} TO ${next}`);
+        extra.name = next;
+      }
+    },
+    widenColumn: async () => {
+      const narrow = extras.find(({ type }) => type === "INT");
+      if (narrow === undefined) return;
+      await sql(`ALTER TABLE $t ALTER COLUMN ${narrow.name} TYPE BIGINT`);
+      narrow.type = "BIGINT";
+    },
     touch: () => sql(`UPDATE $t SET name = name WHERE ${some()}`),
     delete: () => sql(`DELETE FROM $t WHERE ${some()}`),
     merge: () =>
@@ -111,8 +149,8 @@ test.each(seeds)("history %i", { timeout: 60_000 + STEPS * 30_000 }, async (seed
     const report = await scenario.loaded(table, { args: ["--find_changes", way] });
     done.push(`-- loaded, ${report.way}: ${report.reason}`);
     const [source, target] = await Promise.all([
-      scenario.sourceRows(table, compared.source),
-      scenario.targetRows(table, compared.target),
+      scenario.sourceRows(table, [...compared.source, ...extras.map(({ name }) => name)]),
+      scenario.targetRows(table, [...compared.target, ...extras.map(({ name }) => name)]),
     ]);
     expect({ seed, done, rows: target }).toEqual({ seed, done, rows: source });
     for (let count = 1 + below(3); count > 0; count--) await operations[pick(Object.keys(operations))]?.();
