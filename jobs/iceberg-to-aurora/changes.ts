@@ -15,14 +15,14 @@ export type FindChanges = "auto" | "compare" | "changelog";
  */
 export interface Changes {
   readonly rows: DataFrame;
-  readonly way: "compare" | "changelog" | "everything";
+  readonly way: "compare" | "changelog" | "reconcile" | "everything";
   /** Why this way, in a sentence. */
   readonly reason: string;
 }
 
-const INSERT = "I";
-const UPDATE = "U";
-const DELETE = STAGED_DELETE;
+export const INSERT = "I";
+export const UPDATE = "U";
+export const DELETE = STAGED_DELETE;
 
 /** Up to this share of rows in touched files, reading only those was faster than comparing whole snapshots. */
 const CHANGELOG_SHARE = 0.125;

@@ -26,6 +26,21 @@ export interface ColumnMapping {
   /** Over the staged value, as SQL. */
   readonly decode: (staged: string) => string;
   readonly comparedAs?: "text";
+  /** How Spark holds source and target against each other; `undefined`: only PostgreSQL can tell whether values are equal. */
+  readonly common: CommonForm | undefined;
+}
+
+/**
+ * A form that a value has alike in Spark and in PostgreSQL: equal values may look unlike (1.5 and 1.50), unlike ones never look
+ * equal.
+ */
+export interface CommonForm {
+  /** Over Spark's value. */
+  readonly ofSource: (column: Column) => Column;
+  /** Over the target's column, as SQL. */
+  readonly ofTarget: (column: string) => string;
+  /** Spark's value out of the form. */
+  readonly parse: (form: Column) => Column;
 }
 
 /** Either the mappings, or everything that stands against them. */
@@ -45,6 +60,7 @@ interface Codec {
   readonly nativeType: string;
   /** Types of existing columns that hold every value, besides the native one. */
   readonly alsoInto: readonly string[];
+  readonly common?: CommonForm;
 }
 
 const MICROS_PER_DAY = "86400000000";
@@ -57,42 +73,65 @@ const timestampFromMicros = (micros: string) =>
   `('epoch'::timestamp + (${micros} / ${MICROS_PER_DAY}) * interval '1 day' + (${micros} % ${MICROS_PER_DAY}) * interval '1 microsecond')`;
 const timestamptzFromMicros = (micros: string) => `(${timestampFromMicros(micros)} AT TIME ZONE 'UTC')`;
 
+/** Plain text on both sides. */
+const asText = (type: string): CommonForm => ({
+  ofSource: (column) => column.cast("string"),
+  ofTarget: (column) => `${column}::text`,
+  parse: (form) => form.cast(type),
+});
+const asDouble = (type: string): CommonForm => ({
+  ofSource: (column) => column.cast("double"),
+  ofTarget: (column) => `${column}::float8`,
+  parse: (form) => form.cast(type),
+});
+const microsOf = (column: string) =>
+  `CASE WHEN isfinite(${column}) THEN (extract(epoch FROM ${column}) * 1000000)::bigint::text ELSE ${column}::text END`;
+
 const STRINGS = ["character varying", "bpchar", "citext"];
 
 function scalarCodec(type: IcebergType): Codec | undefined {
   if (type.kind !== "primitive") return undefined;
-  const plain = (nativeType: string, alsoInto: readonly string[] = []): Codec => ({
+  const plain = (nativeType: string, common: CommonForm, alsoInto: readonly string[] = []): Codec => ({
     stagingType: nativeType,
     encode: same,
     decode: asIs,
     nativeType,
     alsoInto,
+    common,
   });
   switch (type.name) {
     case "boolean":
-      return plain("boolean");
+      return plain("boolean", asText("boolean"));
     case "int":
-      return plain("integer", ["bigint", "numeric"]);
+      return plain("integer", asText("int"), ["bigint", "numeric"]);
     case "long":
-      return plain("bigint", ["numeric"]);
+      return plain("bigint", asText("bigint"), ["numeric"]);
     case "float":
-      return plain("real", ["double precision"]);
+      return plain("real", asDouble("float"), ["double precision"]);
     case "double":
-      return plain("double precision");
+      return plain("double precision", asDouble("double"));
     case "decimal":
-      return { ...plain("numeric"), nativeType: `numeric(${type.precision},${type.scale})`, alsoInto: ["numeric"] };
+      return {
+        ...plain("numeric", asText(formatType(type))),
+        nativeType: `numeric(${type.precision},${type.scale})`,
+        alsoInto: ["numeric"],
+      };
     case "string":
-      return plain("text", [...STRINGS, "uuid", "json", "jsonb"]);
+      return plain("text", asText("string"), [...STRINGS, "uuid", "json", "jsonb"]);
     case "uuid":
       return {
-        ...plain("text"),
+        ...plain("text", asText("string")),
         decode: (staged) => `${staged}::uuid`,
         nativeType: "uuid",
         alsoInto: ["text", ...STRINGS],
       };
     case "binary":
     case "fixed":
-      return plain("bytea");
+      return plain("bytea", {
+        ofSource: (column) => f.lower(f.hex(column)),
+        ofTarget: (column) => `encode(${column}, 'hex')`,
+        parse: (form) => f.unhex(form),
+      });
     case "date":
       return {
         stagingType: "integer",
@@ -100,6 +139,12 @@ function scalarCodec(type: IcebergType): Codec | undefined {
         decode: dateFromDays,
         nativeType: "date",
         alsoInto: [],
+        common: {
+          ofSource: (column) => f.unix_date(column).cast("string"),
+          ofTarget: (column) =>
+            `CASE WHEN isfinite(${column}) THEN (${column} - 'epoch'::date)::text ELSE ${column}::text END`,
+          parse: (form) => f.date_from_unix_date(form.cast("int")),
+        },
       };
     case "timestamptz":
       return {
@@ -108,6 +153,11 @@ function scalarCodec(type: IcebergType): Codec | undefined {
         decode: timestamptzFromMicros,
         nativeType: "timestamp with time zone",
         alsoInto: [],
+        common: {
+          ofSource: (column) => f.unix_micros(column).cast("string"),
+          ofTarget: microsOf,
+          parse: (form) => f.timestamp_micros(form.cast("bigint")),
+        },
       };
     case "timestamp":
       return {
@@ -117,6 +167,11 @@ function scalarCodec(type: IcebergType): Codec | undefined {
         decode: timestampFromMicros,
         nativeType: "timestamp without time zone",
         alsoInto: [],
+        common: {
+          ofSource: (column) => f.unix_micros(column.cast("timestamp")).cast("string"),
+          ofTarget: microsOf,
+          parse: (form) => f.timestamp_micros(form.cast("bigint")).cast("timestamp_ntz"),
+        },
       };
     default:
       return undefined;
@@ -198,7 +253,7 @@ export function mapColumns(
     }
     if (key && field.type.kind !== "primitive") problems.push(`${label}: a key column must not be nested`);
     const staging = { name: `c${index + 1}`, type: codec.stagingType };
-    const base = { field, key, staging, encode: codec.encode };
+    const base = { field, key, staging, encode: codec.encode, common: codec.common };
     if (target === undefined) {
       const problem = identifierProblem(field.name);
       if (problem !== undefined) problems.push(`${label}: PostgreSQL can't have this name, ${problem}`);

@@ -5,6 +5,7 @@ import type { Configuration } from "./configuration.js";
 import { type IcebergField, type IcebergMetadata, snapshotsBetween } from "./iceberg-metadata.js";
 import type { Key } from "./key.js";
 import type { SchemaChange } from "./schema-change.js";
+import type { Selection } from "./selection.js";
 
 /** What a run has to do, decided from the state and the table's metadata, before a row is read. */
 export type Decision =
@@ -13,6 +14,8 @@ export type Decision =
   /** Newer snapshots, same rows. */
   | { readonly kind: "move state"; readonly reason: string }
   | { readonly kind: "changes"; readonly from: string; readonly to: string; readonly reason: string }
+  /** The target is held against the source on Spark, and what differs is mended. */
+  | { readonly kind: "reconcile"; readonly reason: string }
   /** The target is made equal to the source, whatever it holds. */
   | { readonly kind: "everything"; readonly reason: string };
 
@@ -27,6 +30,12 @@ export function stateApplies(metadata: IcebergMetadata, target: Table | undefine
   return target !== undefined && target.oid === state.targetOid && metadata.tableUuid === state.tableUuid;
 }
 
+/** What the command line says about the way. */
+export interface Asked {
+  readonly selection: Selection;
+  readonly reconcile: boolean;
+}
+
 /**
  * @param change how the schema differs from that of the last load; `undefined`: there was none that counts.
  * @param documentedSnapshot what the documented copy of the state says, if there is one.
@@ -38,9 +47,13 @@ export function decide(
   target: Table | undefined,
   state: TargetState | undefined,
   change: SchemaChange | undefined,
+  asked: Asked,
   documentedSnapshot: string | undefined,
 ): Decision {
   const everything = (reason: string): Decision => ({ kind: "everything", reason });
+  const { to } = asked.selection;
+  if (asked.reconcile && target !== undefined) return { kind: "reconcile", reason: "asked for (--reconcile)" };
+  if (asked.selection.from !== undefined) return fromSnapshot(asked.selection.from, to, target, state, change);
   if (configuration.loadType === "full") return everything("a full load is configured (aurora_data_load_type)");
   if (configuration.snapshotUri === undefined)
     return everything("no snapshot_s3_key is configured, so every run is a full load");
@@ -63,7 +76,6 @@ export function decide(
   }
   if (change.reconcile !== undefined) return everything(change.reconcile);
   const from = state.snapshotId;
-  const to = metadata.currentSnapshotId;
   if (from === to || (from === null && to === undefined)) {
     return change.ddl.length === 0
       ? { kind: "nothing", reason: "no new snapshot since the last run" }
@@ -84,21 +96,40 @@ export function decide(
   return { kind: "changes", from, to, reason: `snapshots since ${from}: ${range.length}` };
 }
 
+/** The user vouches for what the target holds; the count of its rows in the transaction still tells a gross error. */
+function fromSnapshot(
+  from: string,
+  to: string | undefined,
+  target: Table | undefined,
+  state: TargetState | undefined,
+  change: SchemaChange | undefined,
+): Decision {
+  if (target === undefined) {
+    throw new UserError(
+      "FROM_SNAPSHOT_WITHOUT_TARGET",
+      `The target is said to hold snapshot ${from}, and isn't there`,
+      {
+        hint: "Without --from_snapshot it is created and loaded",
+      },
+    );
+  }
+  const reason = `the target holds snapshot ${from} (--from_snapshot)`;
+  if (change?.reconcile !== undefined) return { kind: "reconcile", reason: change.reconcile };
+  if (from !== to && to !== undefined) return { kind: "changes", from, to, reason };
+  return from === state?.snapshotId && change?.ddl.length === 0
+    ? { kind: "nothing", reason }
+    : { kind: "move state", reason };
+}
+
 /**
  * Refuses what `--on_schema_change fail` doesn't want, or what can't be done safely.
  *
  * @param follow whether the target is to follow.
  * @throws UserError `SCHEMA_CHANGED`.
  */
-export function refuseSchemaChange(
-  change: SchemaChange,
-  metadata: IcebergMetadata,
-  state: TargetState,
-  follow: boolean,
-): void {
-  const schemas = `(schema ${state.schemaId}, now ${metadata.currentSchemaId})`;
+export function refuseSchemaChange(change: SchemaChange, follow: boolean): void {
   if (!follow && change.changes.length > 0) {
-    throw new UserError("SCHEMA_CHANGED", `The source's schema changed since the last run ${schemas}`, {
+    throw new UserError("SCHEMA_CHANGED", `The source's schema changed since the last run`, {
       problems: change.changes,
       hint:
         "Nothing was changed. With --on_schema_change evolve the target follows; plan shows the statements. Or alter the target to match, " +
@@ -106,7 +137,7 @@ export function refuseSchemaChange(
     });
   }
   if (change.problems.length > 0) {
-    throw new UserError("SCHEMA_CHANGED", `The target can't follow the source's schema ${schemas}`, {
+    throw new UserError("SCHEMA_CHANGED", `The target can't follow the source's schema`, {
       problems: change.problems,
       hint:
         "Nothing was changed. Mend what stands against it and run again; or drop the target, and the next run creates and " +

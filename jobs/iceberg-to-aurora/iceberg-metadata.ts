@@ -12,6 +12,13 @@ export interface IcebergMetadata {
   readonly currentSnapshotId: string | undefined;
   /** By id. Ids are 64-bit integers, kept as text. */
   readonly snapshots: ReadonlyMap<string, IcebergSnapshot>;
+  /** Tags and branches by name, `main` among them. */
+  readonly refs: ReadonlyMap<string, IcebergRef>;
+}
+
+export interface IcebergRef {
+  readonly snapshotId: string;
+  readonly type: "branch" | "tag";
 }
 
 export interface IcebergSchema {
@@ -77,6 +84,12 @@ export function parseMetadata(text: string): IcebergMetadata {
     currentSchemaId: Number(json["current-schema-id"] ?? 0),
     currentSnapshotId: optionalId(json["current-snapshot-id"]),
     snapshots,
+    refs: new Map(
+      Object.entries((json.refs ?? {}) as Record<string, Json>).map(([name, ref]) => [
+        name,
+        { snapshotId: String(ref["snapshot-id"]), type: ref.type === "tag" ? "tag" : "branch" },
+      ]),
+    ),
   };
 }
 

@@ -1,21 +1,25 @@
-import { UserError } from "../../lib/errors.js";
+import { ExitCode, UserError } from "../../lib/errors.js";
 import { describeFailure } from "../../lib/glue/failure.js";
 import { arg, defineJob, type JobContext } from "../../lib/glue/index.js";
-import { applyStaged, moveState } from "../../lib/postgres/apply.js";
+import { applyStaged, type Deletes, liveRows, moveState } from "../../lib/postgres/apply.js";
 import { jdbcOptions } from "../../lib/postgres/connection.js";
 import { quoteTable } from "../../lib/postgres/identifiers.js";
 import { createStaging, dropStaging, findLeftovers, stagingTable } from "../../lib/postgres/staging.js";
 import type { TargetState } from "../../lib/postgres/state.js";
 import type { Table } from "../../lib/postgres/table.js";
+import { tableRanges } from "../../lib/postgres/table-ranges.js";
 import * as f from "../../lib/spark/functions/index.js";
 import type { DataFrame } from "../../lib/spark/index.js";
 import { type Changes, changesBetween, countChanges, everything, type FindChanges } from "./changes.js";
 import { appliedColumns, type ColumnMapping, commentsSql, createTableSql, mapColumns } from "./columns.js";
 import { type Configuration, readConfiguration } from "./configuration.js";
 import { type Decision, decide, refuseSchemaChange, stateApplies, storedFields } from "./decision.js";
-import { currentSchema, type IcebergMetadata, type IcebergSchema } from "./iceberg-metadata.js";
+import { planDeletes, softDeleteColumn } from "./deletes.js";
+import { type IcebergMetadata, type IcebergSchema, schemaOfSnapshot } from "./iceberg-metadata.js";
 import { checkKey, type Key, resolveKey } from "./key.js";
+import { incomparable, targetDifferences } from "./reconcile.js";
 import { followSchema, type SchemaChange } from "./schema-change.js";
+import { type Selection, selectSnapshots } from "./selection.js";
 import { readDocumentedSnapshot, writeDocumentedSnapshot } from "./snapshot-file.js";
 import { columnName, openSource, readSnapshot, type Source } from "./source.js";
 import { JOB, Target } from "./target.js";
@@ -42,6 +46,22 @@ const args = {
       "When the source's columns changed: alter the target in the transaction of the rows, or end with an error",
     default: "evolve",
   }),
+  reconcile: arg.boolean({
+    description: "Hold the target against the source on Spark, row by row, and mend what differs",
+    default: false,
+  }),
+  from_snapshot: arg.string({
+    description: "The snapshot (id, tag) that the target holds, whatever the state says",
+    optional: true,
+  }),
+  to_snapshot: arg.string({
+    description: "The snapshot that is loaded, by id, tag or branch; left out: what branch main shows",
+    optional: true,
+  }),
+  deletes: arg.string({
+    description: "hard: deleted rows go; soft:<column>: they stay, and the column says since when they are deleted",
+    default: "hard",
+  }),
   lock_timeout: arg.integer({
     description: "Seconds that the transaction waits for others to leave the target table before it gives up",
     default: 60,
@@ -54,6 +74,10 @@ type Context = JobContext<{
   readonly metadata_type: string;
   readonly find_changes: FindChanges;
   readonly on_schema_change: "evolve" | "fail";
+  readonly reconcile: boolean;
+  readonly from_snapshot: string | undefined;
+  readonly to_snapshot: string | undefined;
+  readonly deletes: string;
   readonly lock_timeout: number;
 }>;
 
@@ -71,11 +95,13 @@ export default defineJob({
 });
 
 async function run(context: Context): Promise<void> {
+  const softDeletes = softDeleteColumn(context.args.deletes);
+  refuseContradictions(context.args);
   const configuration = await context.step("read the configuration", () => loadConfiguration(context));
   const { target, source } = await context.step("open source and target", () => openBoth(context, configuration));
   await using _ = target;
   for (const warning of configuration.warnings) context.report.warn("CONFIGURATION_KEY_UNKNOWN", warning);
-  await new Load(context, configuration, source, target).run();
+  await new Load(context, configuration, source, target, softDeletes).run();
 }
 
 async function loadConfiguration(context: Context): Promise<Configuration> {
@@ -125,7 +151,9 @@ class Load {
   readonly #configuration: Configuration;
   readonly #source: Source;
   readonly #target: Target;
+  readonly #selection: Selection;
   readonly #schema: IcebergSchema;
+  readonly #deletes: Deletes;
   /** How the schema differs from that of the last load, if there was one. */
   readonly #change: SchemaChange | undefined;
   /** The target as it is when the rows come, after what {@link #ddl} does to it. */
@@ -134,22 +162,33 @@ class Load {
   readonly #key: Key;
   readonly #report: ReturnType<Context["report"]["table"]>;
 
-  constructor(context: Context, configuration: Configuration, source: Source, target: Target) {
+  constructor(
+    context: Context,
+    configuration: Configuration,
+    source: Source,
+    target: Target,
+    softDeletes: string | undefined,
+  ) {
     this.#context = context;
     this.#configuration = configuration;
     this.#source = source;
     this.#target = target;
-    this.#schema = currentSchema(source.metadata);
-    this.#change = schemaChange(source.metadata, this.#schema, target);
+    this.#selection = selectSnapshots(source.metadata, source.label, context.args);
+    this.#schema = this.#selection.schema;
+    this.#change = schemaChange(source.metadata, this.#selection, target);
     const follow = context.args.on_schema_change === "evolve";
     // A full load needs columns that fit, whatever they were like at the last load.
     const asks = follow || (configuration.loadType === "incremental" && configuration.snapshotUri !== undefined);
-    if (this.#change !== undefined && target.state !== undefined && asks) {
-      refuseSchemaChange(this.#change, source.metadata, target.state, follow);
-    }
-    this.#table = follow ? (this.#change?.table ?? target.table) : target.table;
-    if (target.table === undefined) this.#ddl = commentsSql(configuration.target, this.#schema.fields);
-    else this.#ddl = follow ? (this.#change?.ddl ?? []) : [];
+    if (this.#change !== undefined && asks) refuseSchemaChange(this.#change, follow);
+    const followed = follow ? this.#change : undefined;
+    const { fields } = this.#schema;
+    const deletes = planDeletes(softDeletes, configuration.target, followed?.table ?? target.table, fields);
+    this.#deletes = deletes.deletes;
+    this.#table = deletes.table;
+    this.#ddl = [
+      ...(target.table === undefined ? commentsSql(configuration.target, fields) : (followed?.ddl ?? [])),
+      ...deletes.ddl,
+    ];
     this.#key = resolveKey(this.#schema, configuration.primaryKey, this.#table, this.#change?.changes ?? []);
     this.#report = context.report.table(source.label);
     this.#report.target = quoteTable(configuration.target);
@@ -172,16 +211,17 @@ class Load {
       this.#target.table,
       this.#target.state,
       this.#change,
+      { selection: this.#selection, reconcile: this.#context.args.reconcile },
       documented,
     );
     this.#report.way = decision.kind;
     this.#report.reason = decision.reason;
     this.#context.log.info(`${this.#source.label}: ${decision.reason}`);
-    const snapshot = metadata.currentSnapshotId;
+    const snapshot = this.#selection.to;
     this.#report.stateAfter = snapshotState(snapshot);
 
     if (this.#context.mode === "run") await this.#sweepLeftovers();
-    if (decision.kind === "changes" || decision.kind === "everything") {
+    if (decision.kind === "changes" || decision.kind === "reconcile" || decision.kind === "everything") {
       await this.#load(decision);
     } else if (decision.kind === "move state") {
       // What can't be a column is told before the state says that it is one.
@@ -197,21 +237,21 @@ class Load {
     this.#report.status = "SUCCEEDED";
   }
 
-  async #load(decision: Decision & { kind: "changes" | "everything" }): Promise<void> {
+  async #load(decision: Loading): Promise<void> {
     const columns = this.#mapColumns();
-    const changes = await this.#context.step("plan the changes", () => this.#findChanges(decision));
+    const changes = await this.#context.step("plan the changes", () => this.#findChanges(decision, columns));
     this.#report.way = changes.way;
-    this.#report.reason = changes.way === "everything" ? decision.reason : changes.reason;
+    this.#report.reason = changes.reason;
     const cached = this.#context.mode === "run" && changes.way !== "everything";
     const rows = cached ? await changes.rows.persist() : changes.rows;
     try {
       const counted = await this.#context.step("find the changes", () => this.#count(rows, changes));
       if (this.#context.mode === "plan") return;
       if (counted.staged === 0n && decision.kind === "changes") await this.#moveState();
-      else await this.#write(rows, columns, counted, decision.kind);
+      else await this.#write(rows, columns, counted, changes.way === "everything" ? "everything" : "changes");
       return;
     } catch (error) {
-      if (!(error instanceof UserError && error.code === "TARGET_ROWS_DIFFER" && decision.kind === "changes"))
+      if (!(error instanceof UserError && error.code === "TARGET_ROWS_DIFFER" && changes.way !== "everything"))
         throw error;
     } finally {
       if (cached) await rows.unpersist().catch(() => undefined);
@@ -234,29 +274,62 @@ class Load {
         },
       );
     }
+    if (this.#deletes.kind === "soft" && !this.#keyIsPrimary(columns)) {
+      throw new UserError(
+        "SOFT_DELETES_NEED_KEY",
+        `${quoteTable(this.#configuration.target)} can't keep deleted rows: its primary key is not ${this.#key.names.join(", ")}`,
+        { hint: "Nothing was changed. Make the key the target's primary key, or let rows go with --deletes hard" },
+      );
+    }
     for (const warning of warnings) this.#context.report.warn("COLUMN", warning);
     const create = this.#table === undefined ? [createTableSql(this.#configuration.target, columns)] : [];
     this.#report.ddl.splice(0, this.#report.ddl.length, ...create, ...this.#ddl);
     return columns;
   }
 
-  async #findChanges(decision: Decision & { kind: "changes" | "everything" }): Promise<Changes> {
+  async #findChanges(decision: Loading, columns: readonly ColumnMapping[]): Promise<Changes> {
     const { fields } = this.#schema;
-    return decision.kind === "changes"
-      ? await changesBetween(
-          this.#source,
-          decision.from,
-          decision.to,
-          fields,
-          this.#key.positions,
-          this.#context.args.find_changes,
-        )
-      : await everything(this.#source, this.#source.metadata.currentSnapshotId, fields, decision.reason);
+    const { to } = this.#selection;
+    if (decision.kind === "changes") {
+      return await changesBetween(
+        this.#source,
+        decision.from,
+        decision.to,
+        fields,
+        this.#key.positions,
+        this.#context.args.find_changes,
+      );
+    }
+    if (decision.kind === "everything") return await everything(this.#source, to, fields, decision.reason);
+    const obstacle = this.#reconcileObstacle(columns);
+    if (obstacle !== undefined) {
+      return await everything(this.#source, to, fields, `${decision.reason}; in PostgreSQL, since ${obstacle}`);
+    }
+    const session = await this.#target.session();
+    return await targetDifferences(
+      this.#source,
+      to,
+      columns,
+      {
+        connection: this.#target.connection,
+        ranges: await tableRanges(session, this.#configuration.target, MAX_WRITERS),
+        live: liveRows(this.#deletes),
+        applicationName: `glue-connect ${this.#context.runId}`,
+      },
+      decision.reason,
+    );
+  }
+
+  /** Why the executors can't hold the target against the source, or `undefined`. */
+  #reconcileObstacle(columns: readonly ColumnMapping[]): string | undefined {
+    if (this.#ddl.length > 0) return "the target's columns change";
+    if (!this.#keyIsPrimary(columns)) return "the key is not the target's primary key";
+    return incomparable(columns);
   }
 
   /** Checks the key of the new snapshot, and counts its rows and those that will be staged. */
   async #count(rows: DataFrame, changes: Changes): Promise<RowCounts> {
-    const snapshot = await readSnapshot(this.#source, this.#source.metadata.currentSnapshotId, this.#schema.fields);
+    const snapshot = await readSnapshot(this.#source, this.#selection.to, this.#schema.fields);
     const total = await checkKey(snapshot, this.#key, this.#source.label);
     if (this.#key.from === "first column") {
       this.#context.report.warn(
@@ -278,7 +351,7 @@ class Load {
     this.#report.inserted = Number(counts.inserts);
     this.#report.updated = Number(counts.updates);
     this.#report.deleted = Number(counts.deletes);
-    this.#report.changes = true;
+    this.#report.changes = changes.way !== "reconcile" || this.#target.state?.snapshotId !== this.#selection.to;
     return { staged: counts.total, total };
   }
 
@@ -354,6 +427,7 @@ class Load {
           targetRows: counted.total,
           keyIsUnique: this.#keyIsPrimary(columns),
           rows: kind,
+          deletes: this.#deletes,
           ...(this.#table === undefined ? { create: createTableSql(target, columns) } : {}),
           overridingSystemValue: this.#table?.columns.some((column) => column.identityAlways) ?? false,
           ...this.#applying(),
@@ -395,10 +469,10 @@ class Load {
 
   #applying() {
     const newState: Omit<TargetState, "targetOid"> = {
-      snapshotId: this.#source.metadata.currentSnapshotId ?? null,
+      snapshotId: this.#selection.to ?? null,
       tableUuid: this.#source.metadata.tableUuid,
       source: `${this.#configuration.warehouse} ${this.#source.label}`,
-      schemaId: this.#source.metadata.currentSchemaId,
+      schemaId: this.#schema.id,
       fields: this.#schema.fields,
       keyColumns: this.#key.names,
       runId: this.#context.runId,
@@ -424,12 +498,29 @@ class Load {
   }
 }
 
+/** What is done with rows. */
+type Loading = Decision & { readonly kind: "changes" | "reconcile" | "everything" };
+
+/** @throws UserError `ARGUMENTS_INVALID`. */
+function refuseContradictions(given: Context["args"]): void {
+  if (!given.reconcile || given.from_snapshot === undefined) return;
+  throw new UserError("ARGUMENTS_INVALID", "Two arguments contradict each other", {
+    problems: ["--reconcile looks at what the target holds, --from_snapshot says it"],
+    hint: "Give one of them",
+    exitCode: ExitCode.usage,
+  });
+}
+
 /** How the source's fields differ from those that the target has followed; `undefined`: nothing is known of a last load. */
-function schemaChange(metadata: IcebergMetadata, schema: IcebergSchema, target: Target): SchemaChange | undefined {
+function schemaChange(metadata: IcebergMetadata, selection: Selection, target: Target): SchemaChange | undefined {
   const { state, table } = target;
-  if (state === undefined || table === undefined || !stateApplies(metadata, table, state)) return undefined;
-  const before = storedFields(state);
-  return before === undefined ? undefined : followSchema(before, schema.fields, state.keyColumns, table);
+  if (table === undefined) return undefined;
+  if (state !== undefined && stateApplies(metadata, table, state)) {
+    const before = storedFields(state);
+    return before === undefined ? undefined : followSchema(before, selection.schema.fields, state.keyColumns, table);
+  }
+  if (selection.from === undefined) return undefined;
+  return followSchema(schemaOfSnapshot(metadata, selection.from).fields, selection.schema.fields, [], table);
 }
 
 const snapshotState = (snapshotId: string | null | undefined) =>

@@ -18,6 +18,14 @@ export interface AppliedColumn {
   readonly key: boolean;
 }
 
+/**
+ * What becomes of a row that is deleted. `soft`: it stays, and the column says so: a timestamp of the transaction, or `true`; a row that
+ * comes back is unmarked. A soft delete needs a target whose key is its primary key.
+ */
+export type Deletes =
+  | { readonly kind: "hard" }
+  | { readonly kind: "soft"; readonly column: string; readonly type: "timestamp" | "boolean" };
+
 /** What one transaction is to do. */
 export interface ApplyRequest {
   readonly target: TableName;
@@ -34,6 +42,8 @@ export interface ApplyRequest {
    * rows of the target that aren't among them go, and further copies of a key.
    */
   readonly rows: "changes" | "everything";
+  /** How rows go: out of the table, or marked in a column of it. */
+  readonly deletes: Deletes;
   /** CREATE TABLE, when the target is missing. */
   readonly create?: string;
   /** Statements that make the target fit the rows: columns added, dropped, renamed, widened; comments. */
@@ -175,6 +185,8 @@ async function begin(session: PostgresSession, request: Pick<ApplyRequest, "lock
   // READ COMMITTED whatever the role's default: after waiting for the lock, the rows of whoever had it must be seen.
   await session.query("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE");
   await session.query(`SET LOCAL lock_timeout = '${Math.round(request.lockTimeoutMs)}ms'`);
+  // Foreign keys that may wait are looked at once all rows are in.
+  await session.query("SET CONSTRAINTS ALL DEFERRED");
   // Rows hidden by a policy are an error, not fewer rows.
   await session.query("SET LOCAL row_security = off");
 }
@@ -296,14 +308,36 @@ function sameKey(request: ApplyRequest): string {
     .join(" AND ");
 }
 
+/** How soft deletes mark a row, and how they know one that isn't; all of it over the target as `t`. */
+function marking(deletes: Deletes & { kind: "soft" }) {
+  const column = quoteIdentifier(deletes.column);
+  return deletes.type === "boolean"
+    ? { column, live: `t.${column} IS NOT TRUE`, dead: "true", alive: "false" }
+    : { column, live: `t.${column} IS NULL`, dead: "transaction_timestamp()", alive: "NULL" };
+}
+
+/** SQL condition over the target as `t`: the rows that aren't deleted softly. */
+export function liveRows(deletes: Deletes): string {
+  return deletes.kind === "soft" ? marking(deletes).live : "true";
+}
+
 async function deleteRows(session: PostgresSession, request: ApplyRequest): Promise<bigint> {
   if (request.create !== undefined) return 0n;
   const target = quoteTable(request.target);
   const staging = quoteTable(request.staging);
-  const sql =
-    request.rows === "changes"
-      ? `DELETE FROM ${target} AS t USING ${staging} AS s WHERE s.${OPERATION_COLUMN} = '${STAGED_DELETE}' AND ${sameKey(request)}`
-      : `DELETE FROM ${target} AS t WHERE NOT EXISTS (SELECT 1 FROM ${staging} AS s WHERE ${sameKey(request)})`;
+  const changes = request.rows === "changes";
+  const gone = changes
+    ? `s.${OPERATION_COLUMN} = '${STAGED_DELETE}' AND ${sameKey(request)}`
+    : `NOT EXISTS (SELECT 1 FROM ${staging} AS s WHERE ${sameKey(request)})`;
+  if (request.deletes.kind === "soft") {
+    const { column, live, dead } = marking(request.deletes);
+    const from = changes ? ` FROM ${staging} AS s` : "";
+    const marked = await session.query(
+      `UPDATE ${target} AS t SET ${column} = ${dead}${from} WHERE ${gone} AND ${live}`,
+    );
+    return BigInt(marked.count);
+  }
+  const sql = `DELETE FROM ${target} AS t${changes ? ` USING ${staging} AS s` : ""} WHERE ${gone}`;
   const deleted = BigInt((await session.query(sql)).count);
   return request.rows === "everything" && !request.keyIsUnique
     ? deleted + (await deleteCopies(session, request))
@@ -325,7 +359,11 @@ async function deleteCopies(session: PostgresSession, request: ApplyRequest): Pr
 /** The target has the source's keys if it has as many rows, since every key was deleted, updated or inserted by key. */
 async function checkTarget(session: PostgresSession, request: ApplyRequest): Promise<void> {
   const target = quoteTable(request.target);
-  const rows = BigInt(onlyRow(await session.query<{ n: string }>(`SELECT count(*) AS n FROM ${target}`)).n);
+  const rows = BigInt(
+    onlyRow(
+      await session.query<{ n: string }>(`SELECT count(*) AS n FROM ${target} AS t WHERE ${liveRows(request.deletes)}`),
+    ).n,
+  );
   if (rows === request.targetRows) return;
   throw new UserError(
     "TARGET_ROWS_DIFFER",
@@ -338,27 +376,37 @@ async function checkTarget(session: PostgresSession, request: ApplyRequest): Pro
 
 async function updateRows(session: PostgresSession, request: ApplyRequest): Promise<bigint> {
   const values = request.columns.filter((column) => !column.key);
-  if (request.create !== undefined || values.length === 0) return 0n;
+  const mark = request.deletes.kind === "soft" ? marking(request.deletes) : undefined;
+  if (request.create !== undefined || (values.length === 0 && mark === undefined)) return 0n;
   const assignments = values.map((column) => `${quoteIdentifier(column.target)} = ${value(column)}`);
   const compared = (sql: string, column: AppliedColumn) =>
     column.comparedAs === undefined ? sql : `(${sql})::text COLLATE "C"`;
+  if (mark !== undefined) assignments.push(`${mark.column} = ${mark.alive}`);
   const old = values.map((column) => compared(`t.${quoteIdentifier(column.target)}`, column));
   const fresh = values.map((column) => compared(value(column), column));
+  const differs = values.length === 0 ? [] : [`ROW(${old.join(", ")}) IS DISTINCT FROM ROW(${fresh.join(", ")})`];
+  const marked = mark === undefined ? [] : [`NOT (${mark.live})`];
   const updated = await session.query(
     `UPDATE ${quoteTable(request.target)} AS t SET ${assignments.join(", ")} FROM ${quoteTable(request.staging)} AS s
       WHERE s.${OPERATION_COLUMN} <> '${STAGED_DELETE}' AND ${sameKey(request)}
-        AND ROW(${old.join(", ")}) IS DISTINCT FROM ROW(${fresh.join(", ")})`,
+        AND (${[...differs, ...marked].join(" OR ")})`,
   );
   return BigInt(updated.count);
 }
 
 async function insertRows(session: PostgresSession, request: ApplyRequest): Promise<bigint> {
   const target = quoteTable(request.target);
-  const names = request.columns.map((column) => quoteIdentifier(column.target)).join(", ");
+  const mark = request.deletes.kind === "soft" ? marking(request.deletes) : undefined;
+  const names = request.columns.map((column) => quoteIdentifier(column.target));
+  const values = request.columns.map(value);
+  if (mark !== undefined) {
+    names.push(mark.column);
+    values.push(mark.alive);
+  }
   const overriding = request.overridingSystemValue ? " OVERRIDING SYSTEM VALUE" : "";
   const inserted = await session.query(
-    `INSERT INTO ${target} (${names})${overriding}
-     SELECT ${request.columns.map(value).join(", ")} FROM ${quoteTable(request.staging)} AS s
+    `INSERT INTO ${target} (${names.join(", ")})${overriding}
+     SELECT ${values.join(", ")} FROM ${quoteTable(request.staging)} AS s
       WHERE s.${OPERATION_COLUMN} <> '${STAGED_DELETE}'
         AND NOT EXISTS (SELECT 1 FROM ${target} AS t WHERE ${sameKey(request)})`,
   );

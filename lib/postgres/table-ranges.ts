@@ -1,0 +1,48 @@
+import { quoteTable, type TableName } from "./identifiers.js";
+import type { PostgresSession } from "./session.js";
+
+/** A part of a table that one reader reads: `SELECT ... FROM <from> WHERE <where>`. */
+export interface TableRange {
+  /** Quoted name of the table or of one of its partitions. */
+  readonly from: string;
+  readonly where: string;
+}
+
+/** Below this many blocks another reader costs more than it saves. */
+const MIN_BLOCKS = 2_000;
+
+/**
+ * Parts of a table that together are all of it, for readers side by side: ranges of blocks, which need no key and no statistics, of
+ * the table or of each of its partitions. From PostgreSQL 14 on each reader touches its own blocks only.
+ *
+ * @param readers how many are wanted at the most for the whole table.
+ */
+export async function tableRanges(
+  session: PostgresSession,
+  table: TableName,
+  readers: number,
+): Promise<readonly TableRange[]> {
+  const leaves = await session.query<{ name: string; kind: string; blocks: string }>(
+    `SELECT format('%I.%I', n.nspname, c.relname) AS name, c.relkind::text AS kind,
+            pg_catalog.pg_relation_size(c.oid) / current_setting('block_size')::bigint AS blocks
+       FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+      WHERE c.oid = $1::regclass AND c.relkind <> 'p'
+         OR c.oid IN (SELECT relid FROM pg_catalog.pg_partition_tree($1::regclass) WHERE isleaf AND level > 0)
+      ORDER BY n.nspname, c.relname`,
+    [quoteTable(table)],
+  );
+  // A partitioned table without a partition.
+  if (leaves.rows.length === 0) return [{ from: quoteTable(table), where: "true" }];
+  const all = leaves.rows.reduce((sum, leaf) => sum + Number(leaf.blocks), 0);
+  return leaves.rows.flatMap(({ name, kind, blocks }) => {
+    const share = all === 0 ? 1 : Math.round((Number(blocks) / all) * readers);
+    const parts = kind === "r" ? Math.max(1, Math.min(share, Math.floor(Number(blocks) / MIN_BLOCKS))) : 1;
+    if (parts === 1) return [{ from: name, where: "true" }];
+    // The last range has no end: the table may grow while it is read.
+    return Array.from({ length: parts }, (_, index) => {
+      const edge = (part: number) => `'(${Math.floor((Number(blocks) * part) / parts)},0)'::tid`;
+      const end = index === parts - 1 ? "" : ` AND ctid < ${edge(index + 1)}`;
+      return { from: name, where: `ctid >= ${edge(index)}${end}` };
+    });
+  });
+}
