@@ -60,7 +60,7 @@ interface Codec {
   readonly nativeType: string;
   /** Types of existing columns that hold every value, besides the native one. */
   readonly alsoInto: readonly string[];
-  readonly common?: CommonForm;
+  readonly common?: CommonForm | undefined;
 }
 
 const MICROS_PER_DAY = "86400000000";
@@ -84,6 +84,26 @@ const asDouble = (type: string): CommonForm => ({
   ofTarget: (column) => `${column}::float8`,
   parse: (form) => form.cast(type),
 });
+/**
+ * Java writes small decimals with an exponent (1E-7), PostgreSQL never does. With one added to what is behind the sign none is
+ * small.
+ */
+function decimalForm(precision: number, scale: number): CommonForm | undefined {
+  const type = `decimal(${precision},${scale})`;
+  if (scale <= 6) return asText(type);
+  // Adding one would cost the last digit.
+  if (precision >= 38) return undefined;
+  const one = f.lit(1).cast("decimal(1,0)");
+  return {
+    ofSource: (column) =>
+      f.concat(f.when(column.lt(0), f.lit("-")).otherwise(f.lit("")), f.abs(column).plus(one).cast("string")),
+    ofTarget: (column) => `CASE WHEN ${column} < 0 THEN '-' ELSE '' END || (abs(${column}) + 1)::text`,
+    parse: (form) => {
+      const shifted = f.abs(form.cast(`decimal(${precision + 1},${scale})`)).minus(one);
+      return f.when(form.startsWith("-"), f.negate(shifted)).otherwise(shifted).cast(type);
+    },
+  };
+}
 const microsOf = (column: string) =>
   `CASE WHEN isfinite(${column}) THEN (extract(epoch FROM ${column}) * 1000000)::bigint::text ELSE ${column}::text END`;
 
@@ -91,7 +111,7 @@ const STRINGS = ["character varying", "bpchar", "citext"];
 
 function scalarCodec(type: IcebergType): Codec | undefined {
   if (type.kind !== "primitive") return undefined;
-  const plain = (nativeType: string, common: CommonForm, alsoInto: readonly string[] = []): Codec => ({
+  const plain = (nativeType: string, common: CommonForm | undefined, alsoInto: readonly string[] = []): Codec => ({
     stagingType: nativeType,
     encode: same,
     decode: asIs,
@@ -112,7 +132,7 @@ function scalarCodec(type: IcebergType): Codec | undefined {
       return plain("double precision", asDouble("double"));
     case "decimal":
       return {
-        ...plain("numeric", asText(formatType(type))),
+        ...plain("numeric", decimalForm(type.precision ?? 38, type.scale ?? 0)),
         nativeType: `numeric(${type.precision},${type.scale})`,
         alsoInto: ["numeric"],
       };
