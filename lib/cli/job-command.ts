@@ -1,13 +1,15 @@
 import { mkdir, open, writeFile } from "node:fs/promises";
 import path from "node:path";
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { ExitCode, UserError } from "../errors.js";
+import type { CatalogKind } from "../glue/catalog/catalog.js";
 import type { RunMode } from "../glue/context.js";
 import type { Job } from "../glue/define-job.js";
 import type { RunReport } from "../glue/report.js";
 import { type RunResult, runJob } from "../glue/run-job.js";
 import { sparkVersionOption } from "../targets/local/command.js";
 import type { SparkVersion } from "../targets/local/spark-version.js";
+import { ask, canAsk } from "./ask.js";
 import { interruptible } from "./interrupt.js";
 import { type CliIo, widthOf, write } from "./io.js";
 import { jobHelp } from "./job-help.js";
@@ -24,6 +26,7 @@ interface Flags {
   readonly remote?: string;
   readonly spark?: SparkVersion;
   readonly postgresUrl?: string;
+  readonly catalog?: CatalogKind;
   readonly reportFile?: string;
   readonly json?: true;
   readonly debug?: true;
@@ -49,6 +52,12 @@ export function addJobCommand(
     .option(
       "--postgres-url <url>",
       "PostgreSQL database to use instead of the configured one; default: GLUE_CONNECT_POSTGRES_URL",
+    )
+    .addOption(
+      new Option(
+        "--catalog <glue|spark>",
+        "where the tables of a database are listed; default: AWS Glue, with a Spark of this machine that Spark's own",
+      ).choices(["glue", "spark"]),
     )
     .option("--report-file <path>", "also write the report there, as JSON")
     .option("--json", "print the report as JSON")
@@ -116,6 +125,8 @@ async function execute(job: Job, argv: readonly string[], mode: RunMode, flags: 
       sparkRemote: remote ?? servers.spark,
       ...(postgresUrl === undefined ? {} : { postgresUrl }),
       embeddedPostgres: servers.postgres,
+      ...(flags.catalog === undefined ? {} : { catalog: flags.catalog }),
+      ...(canAsk(io) ? { confirm: (question: string) => ask(question, interrupt.signal) } : {}),
       log: progress.log,
       onStep: progress.onStep,
       signal: interrupt.signal,

@@ -129,8 +129,8 @@ function words(name: string): string {
 function stepsText(steps: readonly StepReport[], style: Style): string {
   const left = Math.max(...steps.map(({ name }) => name.length));
   const lines = steps.map(
-    ({ name, seconds, failed }) =>
-      `  ${printable(name).padEnd(left)}  ${duration(seconds).padStart(6)}${failed ? `  ${style.red("failed")}` : ""}`,
+    ({ name, seconds, times, failed }) =>
+      `  ${printable(name).padEnd(left)}  ${duration(seconds).padStart(6)}${times === undefined ? "" : `  ${count(times)} times`}${failed ? `  ${style.red("failed")}` : ""}`,
   );
   return [style.bold("Steps"), ...lines].join("\n");
 }

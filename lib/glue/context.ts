@@ -2,6 +2,7 @@ import type { Logger } from "../logger.js";
 import type { PostgresConnection } from "../postgres/connection.js";
 import type { SparkSession } from "../spark/index.js";
 import type { ObjectStore } from "../storage/object-store.js";
+import type { DataCatalog } from "./catalog/catalog.js";
 import type { RunReport } from "./report.js";
 
 /** `plan` takes the same way as `run` and stops before the first write. */
@@ -64,6 +65,8 @@ export interface JobContext<Args> {
    */
   spark(needs?: SparkNeeds): Promise<SparkSession>;
   readonly storage: ObjectStore;
+  /** Tables of a database: AWS Glue's Data Catalog, or the Spark server's own, as `--catalog` says. */
+  readonly catalog: DataCatalog;
   readonly secrets: Secrets;
   readonly metadata: MetadataTable;
   /** `--postgres-url` names the database, so that the configuration needn't. */
@@ -80,6 +83,16 @@ export interface JobContext<Args> {
   /**
    * Names a step: one progress line, its seconds in the report, and the place where tests kill the process (before the
    * work, and after it).
+   *
+   * @param table a step of one of many tables: the report adds up the steps of one name, and progress doesn't show them.
    */
-  step<T>(name: string, work: () => Promise<T>): Promise<T>;
+  step<T>(name: string, work: () => Promise<T>, table?: string): Promise<T>;
+  /** Reports that one table failed, while the others go on; secrets are masked. */
+  tableFailed(table: string, error: unknown): void;
+  /**
+   * Asks the user before something that can't be undone.
+   *
+   * @throws UserError `CONFIRMATION_NEEDED` (exit 64) when nobody can be asked, `NOT_CONFIRMED` when the answer is no.
+   */
+  confirm(question: string): Promise<void>;
 }

@@ -1,10 +1,14 @@
 import { randomBytes } from "node:crypto";
 import type { AwsOptions } from "../aws.js";
+import { ExitCode, UserError } from "../errors.js";
 import { type Logger, silentLogger } from "../logger.js";
 import type { PostgresConnection } from "../postgres/connection.js";
 import type { HeaderProvider, SparkSession } from "../spark/index.js";
 import { createObjectStore } from "../storage/create-object-store.js";
+import type { CatalogKind, DataCatalog } from "./catalog/catalog.js";
+import { createSparkCatalog } from "./catalog/spark-catalog.js";
 import type { JobContext, RunMode, Secrets, SparkNeeds } from "./context.js";
+import { describeFailure } from "./failure.js";
 import { createMetadataTable } from "./metadata.js";
 import { EMBEDDED_HOST, resolvePostgres } from "./postgres-settings.js";
 import { RunReport } from "./report.js";
@@ -20,6 +24,8 @@ export interface StepEvent {
   readonly seconds?: number;
   /** With phase `end`: the work threw. */
   readonly failed?: true;
+  /** Set for a step of one of many tables. */
+  readonly table?: string;
 }
 
 /** Everything around a run that the job doesn't decide. All of it may be left out for a job that needs none of it. */
@@ -34,6 +40,10 @@ export interface RunEnvironment {
   readonly postgresUrl?: string;
   /** Starts or finds the local PostgreSQL; asked when a configuration says host `embedded`. */
   readonly embeddedPostgres?: (database: string | undefined) => Promise<PostgresConnection>;
+  /** Which catalog names the tables. Default: Glue's when `sparkRemote` is an address, Spark's own when one is started. */
+  readonly catalog?: CatalogKind;
+  /** Asks the user; without it, nobody can be asked. */
+  readonly confirm?: (question: string) => Promise<boolean>;
   readonly aws?: AwsOptions;
   readonly log?: Logger;
   /** Awaited before the step goes on. */
@@ -65,17 +75,19 @@ export function openRun<Args>(
   const aws = environment.aws ?? {};
   const secrets = maskedSecrets(createSecrets(aws), mask);
   let session: Promise<SparkSession> | undefined;
+  const spark: JobContext<Args>["spark"] = (needs) => {
+    session ??= openSparkSession(environment, { runId, signal, log, ...(needs === undefined ? {} : { needs }) });
+    return session;
+  };
 
   const context: JobContext<Args> = {
     args: parsed.args,
     jobName: parsed.jobName,
     runId,
     mode,
-    spark(needs) {
-      session ??= openSparkSession(environment, { runId, signal, log, ...(needs === undefined ? {} : { needs }) });
-      return session;
-    },
+    spark,
     storage: createObjectStore(aws),
+    catalog: createCatalog(environment, () => spark()),
     secrets,
     metadata: createMetadataTable(aws),
     postgresGiven: environment.postgresUrl !== undefined,
@@ -96,10 +108,11 @@ export function openRun<Args>(
     log,
     report,
     signal,
-    async step(name, work) {
+    async step(name, work, table) {
       signal.throwIfAborted();
-      await environment.onStep?.({ name, phase: "start" });
-      const endStep = report.beginStep(name);
+      const about = { name, ...(table === undefined ? {} : { table }) };
+      await environment.onStep?.({ ...about, phase: "start" });
+      const endStep = report.beginStep(name, table !== undefined);
       let failed = true;
       try {
         const result = await work();
@@ -107,8 +120,26 @@ export function openRun<Args>(
         return result;
       } finally {
         const seconds = endStep(failed);
-        await environment.onStep?.({ name, phase: "end", seconds, ...(failed ? { failed: true as const } : {}) });
+        await environment.onStep?.({ ...about, phase: "end", seconds, ...(failed ? { failed: true as const } : {}) });
       }
+    },
+    tableFailed(name, error) {
+      const table = report.table(name);
+      const failure = describeFailure(error);
+      table.status = "FAILED";
+      table.error = mask.error(failure.error);
+      log.error(`${name}: ${failure.error.code}: ${failure.error.message}`);
+      if (failure.stack !== undefined) log.debug(failure.stack);
+    },
+    async confirm(question) {
+      if (environment.confirm === undefined) {
+        throw new UserError("CONFIRMATION_NEEDED", `${question} Nobody can be asked here`, {
+          hint: "Add --yes",
+          exitCode: ExitCode.usage,
+        });
+      }
+      if (await environment.confirm(question)) return;
+      throw new UserError("NOT_CONFIRMED", "Nothing was done", { exitCode: ExitCode.usage });
     },
   };
 
@@ -124,6 +155,24 @@ export function openRun<Args>(
         log.debug("closing the Spark session failed", { error: String(error) });
       }
     },
+  };
+}
+
+/** The AWS SDK is loaded when Glue is first asked. */
+function createCatalog(environment: RunEnvironment, spark: () => Promise<SparkSession>): DataCatalog {
+  const kind = environment.catalog ?? (typeof environment.sparkRemote === "string" ? "glue" : "spark");
+  if (kind === "spark") return createSparkCatalog(spark);
+  let glue: Promise<DataCatalog> | undefined;
+  const open = () => {
+    glue ??= import("./catalog/glue-catalog.js").then(({ createGlueCatalog }) =>
+      createGlueCatalog(environment.aws ?? {}),
+    );
+    return glue;
+  };
+  return {
+    kind,
+    tables: async (database) => (await open()).tables(database),
+    connection: async (name) => (await open()).connection(name),
   };
 }
 

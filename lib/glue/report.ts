@@ -28,6 +28,8 @@ export type TableStatus = "SUCCEEDED" | "FAILED" | "SKIPPED" | "PLANNED";
 export interface StepReport {
   readonly name: string;
   readonly seconds: number;
+  /** How often, for a step of many tables; then `seconds` are the sum. */
+  readonly times?: number;
   /** Set when the step ended with an error. */
   readonly failed?: true;
 }
@@ -166,7 +168,7 @@ export class RunReport implements RunIdentity {
   error: ErrorReport | undefined;
   readonly #tables = new Map<string, TableReport>();
   readonly #warnings: WarningReport[] = [];
-  readonly #steps: { name: string; seconds: number | undefined; failed: boolean }[] = [];
+  readonly #steps: { name: string; seconds: number | undefined; failed: boolean; times?: number }[] = [];
   readonly #startedMs = performance.now();
   #finishedAt: Date | undefined;
   #seconds: number | undefined;
@@ -199,8 +201,10 @@ export class RunReport implements RunIdentity {
 
   /** Steps that have ended, in the order in which they began. */
   get steps(): readonly StepReport[] {
-    return this.#steps.flatMap(({ name, seconds, failed }) =>
-      seconds === undefined ? [] : [{ name, seconds, ...(failed ? { failed: true as const } : {}) }],
+    return this.#steps.flatMap(({ name, seconds, failed, times }) =>
+      seconds === undefined
+        ? []
+        : [{ name, seconds, ...(times === undefined ? {} : { times }), ...(failed ? { failed: true as const } : {}) }],
     );
   }
 
@@ -224,19 +228,21 @@ export class RunReport implements RunIdentity {
     if (!known) this.#warnings.push({ code, message });
   }
 
-  /** Records that a step began, and gives back what to call when it ends. Used by the runtime's `step`. */
-  beginStep(name: string): (failed: boolean) => number {
-    const step: { name: string; seconds: number | undefined; failed: boolean } = {
-      name,
-      seconds: undefined,
-      failed: false,
-    };
-    this.#steps.push(step);
+  /**
+   * Records that a step began, and gives back what to call when it ends. Used by the runtime's `step`.
+   *
+   * @param summed one of many steps of this name, whose seconds are added up.
+   */
+  beginStep(name: string, summed = false): (failed: boolean) => number {
+    const known = summed ? this.#steps.find((step) => step.name === name && step.times !== undefined) : undefined;
+    const step = known ?? { name, seconds: undefined, failed: false, ...(summed ? { times: 0 } : {}) };
+    if (known === undefined) this.#steps.push(step);
     const started = performance.now();
     return (failed) => {
       const seconds = roundSeconds(performance.now() - started);
-      step.seconds = seconds;
-      step.failed = failed;
+      step.seconds = summed ? roundSeconds(((step.seconds ?? 0) + seconds) * 1000) : seconds;
+      step.failed ||= failed;
+      if (step.times !== undefined) step.times++;
       return seconds;
     };
   }

@@ -33,6 +33,9 @@ export function createObjectStore(aws: AwsOptions = {}): ObjectStore {
     async put(uri, body, options) {
       return (await storeOf(uri)).put(uri, body, options);
     },
+    async head(uri) {
+      return (await storeOf(uri)).head(uri);
+    },
     async *list(prefix) {
       yield* (await storeOf(prefix)).list(prefix);
     },
@@ -43,8 +46,17 @@ export function createObjectStore(aws: AwsOptions = {}): ObjectStore {
       if (object === undefined) throw new UserError("STORAGE_NOT_FOUND", `There is no ${from} to copy`);
       await target.put(to, object.body);
     },
+    async move(from, to) {
+      const [source, target] = await Promise.all([storeOf(from), storeOf(to)]);
+      if (source === target) return source.move(from, to);
+      throw new UserError("URI_INVALID", `${from} can't be moved to another kind of store, ${to}`);
+    },
     async delete(uri) {
       return (await storeOf(uri)).delete(uri);
+    },
+    async deleteAll(folder) {
+      if (!folder.endsWith("/")) throw new UserError("URI_INVALID", `${folder} is no folder: its URI must end with /`);
+      return (await storeOf(folder)).deleteAll(folder);
     },
   };
 }

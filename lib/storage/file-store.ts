@@ -15,7 +15,7 @@ import { fileUriOfPath, isFileUri, pathOfFileUri } from "./uri.js";
  * hidden folder beside the file (see `file-versions.ts`). The file system must know hard links.
  */
 export function createFileStore(): ObjectStore {
-  return { get, put, list, copy, delete: remove };
+  return { get, put, head, list, copy, move, delete: remove, deleteAll };
 }
 
 async function get(uri: string): Promise<StoredObject | undefined> {
@@ -26,6 +26,13 @@ async function get(uri: string): Promise<StoredObject | undefined> {
     const { body, etag, modified } = content;
     return { uri, body, size: body.length, etag, modified };
   });
+}
+
+async function head(uri: string): Promise<ObjectInfo | undefined> {
+  const { content } = await fileError(`reading ${uri}`, () => readVersioned(pathOfFileUri(uri), { body: false }));
+  return content === undefined
+    ? undefined
+    : { uri, size: content.size, etag: content.etag, modified: content.modified };
 }
 
 async function put(uri: string, body: string | Uint8Array, options: PutOptions = {}): Promise<ObjectInfo> {
@@ -160,6 +167,42 @@ async function copy(from: string, to: string): Promise<void> {
       await rm(temporary, { force: true });
     }
   });
+}
+
+async function move(from: string, to: string): Promise<void> {
+  const source = pathOfFileUri(from);
+  const target = pathOfFileUri(to);
+  const [stored, replaced] = await fileError(`moving ${from} to ${to}`, () =>
+    Promise.all([readVersioned(source, { body: false }), readVersioned(target, { body: false })]),
+  );
+  if (stored.content === undefined) throw nothingToCopy(from);
+  if (stored.version > 0 || replaced.version > 0) {
+    await copy(from, to);
+    await remove(from);
+    return;
+  }
+  await fileError(`moving ${from} to ${to}`, async () => {
+    await mkdir(path.dirname(target), { recursive: true });
+    try {
+      await rename(source, target);
+    } catch (error) {
+      if (hasCode(error, "EXDEV")) {
+        await copy(from, to);
+        await rm(source, { force: true });
+        return;
+      }
+      if (hasCode(error, "ENOENT") && (await readPlain(source, { body: false })) === undefined) {
+        throw nothingToCopy(from);
+      }
+      throw error;
+    }
+  });
+}
+
+async function deleteAll(folder: string): Promise<void> {
+  await fileError(`deleting ${folder}`, () =>
+    rm(pathOfFileUri(folder), { recursive: true, force: true, maxRetries: 3, retryDelay: 20 }),
+  );
 }
 
 async function remove(uri: string): Promise<void> {

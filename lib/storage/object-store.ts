@@ -40,9 +40,21 @@ export interface ObjectStore {
    *   `STORAGE_FAILED`, and for S3 `AWS_UNREACHABLE`, `AWS_THROTTLED` and the others of `awsFailure`.
    */
   put(uri: string, body: string | Uint8Array, options?: PutOptions): Promise<ObjectInfo>;
+  /** What is known of an object without reading it; `undefined` when there is none. */
+  head(uri: string): Promise<ObjectInfo | undefined>;
   /** Every object below a prefix, in the byte order of their keys or paths, paged behind the scenes. */
   list(prefix: string): AsyncIterable<ObjectInfo>;
+  /** @throws UserError `STORAGE_NOT_FOUND` when there is no source. */
   copy(from: string, to: string): Promise<void>;
+  /**
+   * Gives an object another name: on files a rename, on S3 a copy and then the source's deletion, so that a process that dies
+   * between has both. Of several that move the same object, all but the first may find no source.
+   *
+   * @throws UserError `STORAGE_NOT_FOUND` when there is no source.
+   */
+  move(from: string, to: string): Promise<void>;
   /** No error when there is none. */
   delete(uri: string): Promise<void>;
+  /** Deletes every object below a folder whose URI ends with `/`; on files the folder too. */
+  deleteAll(folder: string): Promise<void>;
 }

@@ -1,14 +1,17 @@
 import {
   CopyObjectCommand,
   DeleteObjectCommand,
+  DeleteObjectsCommand,
   GetObjectCommand,
+  HeadObjectCommand,
   PutObjectCommand,
   paginateListObjectsV2,
   S3Client,
 } from "@aws-sdk/client-s3";
 import { type AwsOptions, awsClientConfig, awsErrorName, awsErrorStatus, awsFailure } from "../aws.js";
 import { ExitCode, UserError } from "../errors.js";
-import type { ObjectStore, PutOptions, StoredObject } from "./object-store.js";
+import type { ObjectInfo, ObjectStore, PutOptions, StoredObject } from "./object-store.js";
+import { copyInParts, MAX_COPY_BYTES } from "./s3-copy.js";
 import { parseS3Uri, type S3Location } from "./uri.js";
 
 // How often a conditional write is sent when S3 answers that it could not decide.
@@ -40,8 +43,57 @@ export function createS3Store(aws: AwsOptions): ObjectStore {
     }
   };
 
+  const head = async (uri: string): Promise<ObjectInfo | undefined> => {
+    const { bucket, key } = objectLocation(uri);
+    try {
+      const answer = await client.send(new HeadObjectCommand({ Bucket: bucket, Key: key }));
+      return {
+        uri,
+        size: answer.ContentLength ?? 0,
+        etag: answer.ETag ?? "",
+        modified: answer.LastModified ?? new Date(0),
+      };
+    } catch (error) {
+      // The answer to HEAD has no body that could say which of the two is missing, object or bucket.
+      if (awsErrorStatus(error) === 404) return undefined;
+      throw failure(error, { bucket, key }, `reading ${uri}`, "s3:GetObject");
+    }
+  };
+
+  const copy = async (from: string, to: string): Promise<void> => {
+    const source = objectLocation(from);
+    const target = objectLocation(to);
+    const path = `${source.bucket}/${source.key}`.split("/").map(encodeURIComponent).join("/");
+    try {
+      await client.send(new CopyObjectCommand({ Bucket: target.bucket, Key: target.key, CopySource: path }));
+    } catch (error) {
+      if (awsErrorName(error) === "NoSuchKey") throw nothingToCopy(from, error);
+      // What one request can't copy is known from the refusal, so that the many small objects cost no second request.
+      const large = awsErrorStatus(error) === 400 ? await head(from) : undefined;
+      if (large === undefined || large.size <= MAX_COPY_BYTES) {
+        throw failure(error, target, `copying ${from} to ${to}`, "s3:GetObject and s3:PutObject");
+      }
+      try {
+        await copyInParts(client, { path, size: large.size, etag: large.etag }, target);
+      } catch (partError) {
+        if (awsErrorStatus(partError) === 404) throw nothingToCopy(from, partError);
+        throw failure(partError, target, `copying ${from} to ${to}`, "s3:GetObject and s3:PutObject");
+      }
+    }
+  };
+
+  const remove = async (uri: string): Promise<void> => {
+    const { bucket, key } = objectLocation(uri);
+    try {
+      await client.send(new DeleteObjectCommand({ Bucket: bucket, Key: key }));
+    } catch (error) {
+      throw failure(error, { bucket, key }, `deleting ${uri}`, "s3:DeleteObject");
+    }
+  };
+
   return {
     get,
+    head,
 
     async put(uri, body, options = {}) {
       const location = objectLocation(uri);
@@ -85,24 +137,32 @@ export function createS3Store(aws: AwsOptions): ObjectStore {
       }
     },
 
-    async copy(from, to) {
-      const source = objectLocation(from);
-      const target = objectLocation(to);
-      const path = `${source.bucket}/${source.key}`.split("/").map(encodeURIComponent).join("/");
-      try {
-        await client.send(new CopyObjectCommand({ Bucket: target.bucket, Key: target.key, CopySource: path }));
-      } catch (error) {
-        if (awsErrorName(error) === "NoSuchKey") throw nothingToCopy(from, error);
-        throw failure(error, target, `copying ${from} to ${to}`, "s3:GetObject and s3:PutObject");
-      }
+    copy,
+
+    async move(from, to) {
+      await copy(from, to);
+      await remove(from);
     },
 
-    async delete(uri) {
-      const { bucket, key } = objectLocation(uri);
+    delete: remove,
+
+    async deleteAll(folder) {
+      const { bucket, key } = parseS3Uri(folder);
       try {
-        await client.send(new DeleteObjectCommand({ Bucket: bucket, Key: key }));
+        for await (const page of paginateListObjectsV2({ client }, { Bucket: bucket, Prefix: key })) {
+          const objects = (page.Contents ?? []).map(({ Key }) => ({ Key }));
+          if (objects.length === 0) continue;
+          // A page has as many keys as one request may delete.
+          const { Errors = [] } = await client.send(
+            new DeleteObjectsCommand({ Bucket: bucket, Delete: { Objects: objects, Quiet: true } }),
+          );
+          const [first] = Errors;
+          if (first !== undefined) {
+            throw Object.assign(new Error(`${first.Key}: ${first.Message}`), { name: first.Code ?? "Error" });
+          }
+        }
       } catch (error) {
-        throw failure(error, { bucket, key }, `deleting ${uri}`, "s3:DeleteObject");
+        throw failure(error, { bucket, key }, `deleting ${folder}`, "s3:ListBucket and s3:DeleteObject");
       }
     },
   };

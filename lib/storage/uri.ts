@@ -40,6 +40,44 @@ export function fileUriOfPath(file: string): string {
   return pathToFileURL(file).href;
 }
 
+/**
+ * The URI of something below a folder. Names are given as they are; in a `file:///` URI they come out percent-encoded.
+ *
+ * @example
+ * childUri("s3://lake/out", "orders", "a b.parquet"); // "s3://lake/out/orders/a b.parquet"
+ */
+export function childUri(folder: string, ...names: readonly string[]): string {
+  const encode = folder.startsWith("file:/") ? encodeURIComponent : (name: string) => name;
+  return [folder.replace(/\/+$/, ""), ...names.map(encode)].join("/");
+}
+
+/**
+ * One spelling for each place: absolute, `s3://` for `s3a://`, no slash at the end. To compare and to keep; Spark is given the
+ * user's own spelling, because a cluster may know only one of the schemes.
+ */
+export function canonicalUri(uri: string): string {
+  const whole = isFileUri(uri) ? fileUriOfPath(pathOfFileUri(uri)) : uri.replace(/^s3a:/, "s3:");
+  return whole.replace(/\/+$/, "");
+}
+
+/** The folder that a URI lies in, without a slash at its end. */
+export function parentUri(uri: string): string {
+  return uri.replace(/\/+$/, "").replace(/\/[^/]*$/, "");
+}
+
+/**
+ * A location as Spark takes it: Hadoop's paths aren't percent-encoded, and a relative one would be taken from the server's
+ * working directory instead of ours.
+ */
+export function hadoopPath(uri: string): string {
+  return isFileUri(uri) ? `file://${pathOfFileUri(uri)}` : uri;
+}
+
+/** As {@link hadoopPath}, for reading, where Hadoop takes some characters for a pattern. */
+export function hadoopReadPath(uri: string): string {
+  return hadoopPath(uri).replaceAll(/[\\{}[\]*?]/g, "\\$&");
+}
+
 /** @throws UserError `URI_INVALID`. */
 export function parseS3Uri(uri: string): S3Location {
   const match = /^s3a?:\/\/([^/]+)(?:\/(.*))?$/s.exec(uri);

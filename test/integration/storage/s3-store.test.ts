@@ -1,7 +1,8 @@
 import { randomUUID } from "node:crypto";
-import { CreateBucketCommand, HeadObjectCommand, S3Client } from "@aws-sdk/client-s3";
+import { CreateBucketCommand, HeadObjectCommand, ListMultipartUploadsCommand, S3Client } from "@aws-sdk/client-s3";
 import { beforeAll, describe, expect, inject, test } from "vitest";
 import { createObjectStore, fileUriOfPath } from "../../../lib/storage/index.js";
+import { copyInParts } from "../../../lib/storage/s3-copy.js";
 import { AWS_TEST_OPTIONS, deadEndpoint } from "../../support/aws.js";
 import { type Fault, startProxy } from "../../support/aws-proxy.js";
 import { objectStoreContract } from "../../unit/storage/object-store-contract.js";
@@ -58,6 +59,26 @@ describe("S3 store", () => {
     await store.copy(local, `s3://${bucket}/from-file`);
     expect(Buffer.from((await store.get(`s3://${bucket}/from-file`))?.body ?? []).toString()).toBe("content");
     await store.delete(local);
+  });
+
+  test("what one request can't copy is copied in parts, whole or not at all", async () => {
+    const size = 11 * 1024 ** 2;
+    const body = Buffer.alloc(
+      size,
+      Uint8Array.from({ length: 251 }, (_, index) => index),
+    );
+    const { etag } = await store.put(`s3://${bucket}/parts/from`, body);
+    const source = { path: `${bucket}/parts/from`, size, etag };
+    await copyInParts(s3, source, { bucket, key: "parts/to" }, 5 * 1024 ** 2);
+    expect(body.equals((await store.get(`s3://${bucket}/parts/to`))?.body ?? new Uint8Array())).toBe(true);
+
+    await store.delete(`s3://${bucket}/parts/from`);
+    await expect(copyInParts(s3, source, { bucket, key: "parts/late" }, 5 * 1024 ** 2)).rejects.toMatchObject({
+      $metadata: { httpStatusCode: 404 },
+    });
+    expect(await store.head(`s3://${bucket}/parts/late`)).toBeUndefined();
+    const { Uploads = [] } = await s3.send(new ListMultipartUploadsCommand({ Bucket: bucket }));
+    expect(Uploads).toEqual([]);
   });
 
   test("a conditional write whose answer is lost is known as our own", async () => {

@@ -177,6 +177,43 @@ export function objectStoreContract(open: () => Promise<{ store: ObjectStore; ba
     expect(text((await store.get(`${base}from`))?.body)).toBe("2");
   });
 
+  test("head tells of an object what get does, without its content", async () => {
+    const { store, base } = await open();
+    expect(await store.head(`${base}x`)).toBeUndefined();
+    const { etag } = await store.put(`${base}x`, "12345");
+    expect(await store.head(`${base}x`)).toMatchObject({ uri: `${base}x`, size: 5, etag });
+    await store.put(`${base}x`, "1", { ifMatch: etag });
+    const { body: _, ...known } = (await store.get(`${base}x`)) ?? {};
+    expect(await store.head(`${base}x`)).toEqual(known);
+  });
+
+  test("move renames and replaces; moving nothing is an error and changes nothing", async () => {
+    const { store, base } = await open();
+    await store.put(uriOf(base, "from here/ä 100%"), "content");
+    await store.put(`${base}deep/down/to`, "old");
+    await store.move(uriOf(base, "from here/ä 100%"), `${base}deep/down/to`);
+    expect(text((await store.get(`${base}deep/down/to`))?.body)).toBe("content");
+    expect(await store.get(uriOf(base, "from here/ä 100%"))).toBeUndefined();
+    await expect(store.move(uriOf(base, "from here/ä 100%"), `${base}deep/down/to`)).rejects.toMatchObject({
+      code: "STORAGE_NOT_FOUND",
+    });
+    expect(text((await store.get(`${base}deep/down/to`))?.body)).toBe("content");
+    const { etag } = await store.put(`${base}versioned`, "1");
+    await store.put(`${base}versioned`, "2", { ifMatch: etag });
+    await store.move(`${base}versioned`, `${base}moved`);
+    expect(text((await store.get(`${base}moved`))?.body)).toBe("2");
+    expect(await store.get(`${base}versioned`)).toBeUndefined();
+  });
+
+  test("deleteAll takes what is in the folder, and not its neighbours", async () => {
+    const { store, base } = await open();
+    for (const name of ["a/1", "a/b/2", "a b/3", "ab/4", "a.txt"]) await store.put(uriOf(base, name), name);
+    await store.deleteAll(`${base}a/`);
+    await store.deleteAll(`${base}nothing/`);
+    expect((await all(store.list(base))).map(({ size }) => size)).toEqual([5, 5, 4]);
+    await expect(store.deleteAll(`${base}ab`)).rejects.toMatchObject({ code: "URI_INVALID" });
+  });
+
   test("delete removes, and deleting nothing is no error", async () => {
     const { store, base } = await open();
     await store.put(`${base}x`, "1");

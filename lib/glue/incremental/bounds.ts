@@ -1,0 +1,70 @@
+import { UserError } from "../../errors.js";
+import * as f from "../../spark/functions/index.js";
+import type { DataFrame } from "../../spark/index.js";
+import { atOrAfter, type Clock } from "./column.js";
+
+/** The end of a batch, fixed before a row of it is read. Times are microseconds since 1970, UTC. */
+export interface Bounds {
+  /** The greatest value that isn't later than the source's own clock; `undefined`: there is none. */
+  readonly to: bigint | undefined;
+  /** Rows from `from` up to `to`. */
+  readonly rows: bigint;
+  /** Rows whose time hasn't come yet by the source's clock. */
+  readonly later: bigint;
+  /** Rows without a time. */
+  readonly withoutTime: bigint;
+  /** The source's clock. */
+  readonly now: bigint;
+}
+
+/**
+ * Asks the source for the bounds of the next batch: one Spark operation that reads the clock's column alone.
+ *
+ * @param from rows before it don't count, except those without a time; `undefined`: all rows.
+ * @throws UserError `INCREMENTAL_VALUES_UNREADABLE` when the column holds text that is no time: such rows would be left out in
+ *   silence.
+ */
+export async function fixBounds(
+  source: DataFrame,
+  clock: Clock,
+  from: bigint | undefined,
+  table: string,
+): Promise<Bounds> {
+  const unread = clock.column.isNotNull().and(clock.micros.isNull());
+  const now = f.unix_micros(f.current_timestamp());
+  const wanted =
+    from === undefined
+      ? source
+      : source.where(
+          clock.kind === "text"
+            ? atOrAfter(clock, from).or(clock.micros.isNull())
+            : atOrAfter(clock, from).or(clock.column.isNull()),
+        );
+  const due = clock.micros.leq(now);
+  const [row] = await wanted
+    .agg(
+      f.max(f.when(due, clock.micros)).as("to"),
+      f.count_if(due).as("rows"),
+      f.count_if(clock.micros.gt(now)).as("later"),
+      f.count_if(clock.column.isNull()).as("without_time"),
+      f.count_if(unread).as("unread"),
+      f.min(f.when(unread, clock.column.cast("string"))).as("example"),
+      f.max(now).as("now"),
+    )
+    .collect();
+  const count = (name: string) => row?.getBigInt(name) ?? 0n;
+  if (count("unread") > 0n) {
+    throw new UserError(
+      "INCREMENTAL_VALUES_UNREADABLE",
+      `${table}: ${count("unread")} values of column ${clock.name} are no time, e.g. ${JSON.stringify(row?.getString("example"))}`,
+      { hint: "Expected ISO 8601, e.g. 2026-03-01 10:00:00.123456; correct them in the source" },
+    );
+  }
+  return {
+    to: row?.getBigInt("to") ?? undefined,
+    rows: count("rows"),
+    later: count("later"),
+    withoutTime: count("without_time"),
+    now: row?.getBigInt("now") ?? 0n,
+  };
+}

@@ -1,0 +1,193 @@
+import * as f from "../../spark/functions/index.js";
+import { type Column, type DataFrame, type DataType, quoteName, type StructType, Window } from "../../spark/index.js";
+import { atOrAfter, atOrBefore, type Clock } from "./column.js";
+
+/** What a table's rows are compared by. */
+export interface RowShape {
+  readonly schema: StructType;
+  /** `undefined`: the table has no times, and is loaded as a whole. */
+  readonly clock: Clock | undefined;
+  /** Names of the key's columns; empty: rows are a bag, and equal ones are counted. */
+  readonly key: readonly string[];
+}
+
+/** The rows that a batch takes from the source; both bounds count in. */
+export interface RowRange {
+  readonly from: bigint | undefined;
+  readonly to: bigint | undefined;
+  /** Rows without a time: full loads have them, others don't. */
+  readonly withoutTime: boolean;
+}
+
+// Names that no table has.
+const ID = "glue_connect_id";
+const TIME = "glue_connect_time";
+const HASH = "glue_connect_hash";
+const RANK = "glue_connect_rank";
+
+/** Columns of a dataset of delivered rows: who, when, SHA-256 of the row, how many equal ones. */
+export const DELIVERED_SCHEMA = "id STRING, time BIGINT, hash STRING, copies BIGINT";
+
+/** The rows of a table within a range. */
+export function rowsWithin(
+  source: DataFrame,
+  clock: Clock | undefined,
+  { from, to, withoutTime }: RowRange,
+): DataFrame {
+  if (clock === undefined || (from === undefined && to === undefined)) return source;
+  const bounds = [
+    ...(from === undefined ? [] : [atOrAfter(clock, from)]),
+    ...(to === undefined ? [] : [atOrBefore(clock, to)]),
+  ];
+  const within = bounds.reduce((all, one) => all.and(one));
+  return source.where(withoutTime ? within.or(clock.column.isNull()) : within);
+}
+
+/**
+ * The newest row of each key; without a key, all rows. Of rows with the same time the one with the greatest values in the other
+ * columns wins, compared in the table's order, NULL being the smallest; a row without a time is older than any other. Rows
+ * with NULL in their key are no versions of each other, and all stay.
+ */
+export function newestByKey(rows: DataFrame, shape: RowShape): DataFrame {
+  if (shape.key.length === 0) return rows;
+  const keys = shape.key.map((name) => f.col(quoteName(name)));
+  return rows
+    .withColumn(RANK, f.row_number().over(Window.partitionBy(...keys).orderBy(...newestFirst(shape))))
+    .where(f.col(RANK).eqTo(1).or(anyNull(keys)))
+    .drop(RANK);
+}
+
+/**
+ * The rows of a window that were not delivered yet. With a key that is the newest row of each key, unless it is the delivered
+ * one or older than it; without one, of n equal rows, m of which were delivered, the other n - m.
+ *
+ * @param delivered as {@link deliveredRows} wrote it.
+ */
+export function undelivered(rows: DataFrame, shape: RowShape, delivered: DataFrame): DataFrame {
+  const columns = shape.schema.fields.map(({ name }) => f.col(quoteName(name)));
+  const ranked = withIdentity(rows, shape).withColumn(
+    RANK,
+    f.row_number().over(Window.partitionBy(ID).orderBy(...newestFirst(shape))),
+  );
+  const [known, time, hash, copies] = ["id", "time", "hash", "copies"].map((name) => f.col(`delivered.${name}`)) as [
+    Column,
+    Column,
+    Column,
+    Column,
+  ];
+  const isVersion = f.col(ID).startsWith("k");
+  const isNews = known.isNull().or(f.col(HASH).notEqual(hash).and(f.col(TIME).geq(time)));
+  const isNew = f
+    .when(isVersion, f.col(RANK).eqTo(1).and(isNews))
+    .otherwise(f.col(RANK).gt(f.coalesce(copies, f.lit(0n))));
+  return ranked
+    .join(delivered.as("delivered"), f.col(ID).eqTo(known), "left_outer")
+    .where(isNew)
+    .select(...columns);
+}
+
+/**
+ * The dataset of delivered rows after a batch: those that the batch wrote, and those before it, from a time on.
+ *
+ * @param written what the batch wrote, read from its files, because the source may have changed meanwhile.
+ * @param before the dataset that the batch began with.
+ */
+export function deliveredRows(
+  written: DataFrame | undefined,
+  shape: RowShape & { readonly clock: Clock },
+  from: bigint,
+  before: DataFrame | undefined,
+): DataFrame {
+  const parts: DataFrame[] = [];
+  if (written !== undefined) {
+    parts.push(
+      withIdentity(written.where(atOrAfter(shape.clock, from)), shape).select(
+        f.lit(1).as("age"),
+        f.col(ID).as("id"),
+        f.col(TIME).as("time"),
+        f.col(HASH).as("hash"),
+        f.lit(1n).as("copies"),
+      ),
+    );
+  }
+  if (before !== undefined) {
+    parts.push(
+      before
+        .where(f.col("time").geq(from))
+        .select(f.lit(0).as("age"), f.col("id"), f.col("time"), f.col("hash"), f.col("copies")),
+    );
+  }
+  const [first, ...rest] = parts;
+  if (first === undefined) throw new TypeError("deliveredRows needs rows of the batch or of the one before");
+  return rest
+    .reduce((all, one) => all.union(one), first)
+    .groupBy("id")
+    .agg(f.max_by(f.struct("time", "hash"), f.col("age")).as("newest"), f.sum("copies").as("copies"))
+    .select(
+      f.col("id"),
+      f.col("newest.time").as("time"),
+      f.col("newest.hash").as("hash"),
+      f.when(f.col("id").startsWith("k"), f.lit(1n)).otherwise(f.col("copies")).as("copies"),
+    )
+    .coalesce(1);
+}
+
+/** Adds who a row is: its key, or itself where it has none. */
+function withIdentity(rows: DataFrame, { schema, clock, key }: RowShape): DataFrame {
+  const hashed = rows.withColumn(HASH, rowHash(schema)).withColumn(TIME, clock?.micros ?? f.lit(null).cast("bigint"));
+  const self = f.concat(f.lit("r"), f.col(HASH));
+  if (key.length === 0) return hashed.withColumn(ID, self);
+  const keys = key.map((name) => f.col(quoteName(name)));
+  const named = f.struct(...keys.map((column, index) => column.as(`k${index}`)));
+  return hashed.withColumn(
+    ID,
+    f.when(anyNull(keys), self).otherwise(f.concat(f.lit("k"), f.to_json(named, JSON_OPTIONS))),
+  );
+}
+
+const JSON_OPTIONS = {
+  timeZone: "UTC",
+  timestampFormat: "yyyy-MM-dd'T'HH:mm:ss.SSSSSS",
+  timestampNTZFormat: "yyyy-MM-dd'T'HH:mm:ss.SSSSSS",
+};
+
+/**
+ * SHA-256 of a row's JSON: names and values of the columns that aren't NULL, by name. So NULLs can't be mistaken for anything
+ * else, and a column that was added since and is NULL changes nothing.
+ */
+function rowHash(schema: StructType): Column {
+  const names = schema.fields.map(({ name }) => name).toSorted();
+  return f.sha2(
+    f.to_json(f.struct(...names.map((name) => f.col(quoteName(name)).as(name.toLowerCase()))), JSON_OPTIONS),
+    256,
+  );
+}
+
+function newestFirst({ schema, clock, key }: RowShape): Column[] {
+  const others = schema.fields.filter(
+    ({ name, dataType }) => name !== clock?.name && !key.includes(name) && hasOrder(dataType),
+  );
+  return [
+    ...(clock === undefined ? [] : [clock.micros.descNullsLast()]),
+    ...others.map(({ name }) => f.col(quoteName(name)).descNullsLast()),
+  ].concat(clock === undefined && others.length === 0 ? [f.lit(1).desc()] : []);
+}
+
+/** Maps can't be sorted by, nor what holds one. */
+function hasOrder(type: DataType): boolean {
+  switch (type.kind) {
+    case "map":
+    case "opaque":
+      return false;
+    case "array":
+      return hasOrder(type.elementType);
+    case "struct":
+      return type.fields.every((field) => hasOrder(field.dataType));
+    default:
+      return !["interval", "calendar_interval", "variant"].includes(type.kind);
+  }
+}
+
+function anyNull(columns: readonly Column[]): Column {
+  return columns.map((column) => column.isNull()).reduce((any, one) => any.or(one));
+}
