@@ -199,6 +199,14 @@ export function statementError(error: unknown, doing: string): UserError {
     default:
       break;
   }
+  if (code === "23503") {
+    return new UserError("POSTGRES_CONSTRAINT_VIOLATED", message, {
+      ...about,
+      hint:
+        "Nothing was changed. A foreign key to another table: load that table first. To rows of the same batch: make the constraint " +
+        "DEFERRABLE, then it is checked when all rows are in",
+    });
+  }
   if (code?.startsWith("23")) {
     return new UserError("POSTGRES_CONSTRAINT_VIOLATED", message, {
       ...about,
