@@ -20,6 +20,8 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   "lib/glue": [...ROOMS, "lib/spark"],
   jobs: ["lib/glue", ...ROOMS, "lib/spark"],
   "lib/cli": ["jobs", "lib/glue", ...ROOMS, "lib/spark"],
+  // A bench measures the jobs through the command, as users run them.
+  bench: ["lib/targets", "lib/spark"],
 };
 
 /** The part of the tree that a file belongs to; a file outside of every part is a violation by itself. */
@@ -65,7 +67,7 @@ function modulesBelow(folder: string): Record<string, string> {
 }
 
 test("imports go one way: jobs, lib/glue, the rooms, lib/spark", () => {
-  const files = { ...modulesBelow("lib"), ...modulesBelow("jobs") };
+  const files = { ...modulesBelow("lib"), ...modulesBelow("jobs"), ...modulesBelow("bench") };
   expect(Object.keys(files).length).toBeGreaterThan(50);
   // Without them the check would pass because it sees nothing.
   expect(importsOf(files["lib/glue/open-run.ts"] ?? "")).toContain("../storage/create-object-store.js");
@@ -81,6 +83,8 @@ test.each([
   ["jobs/x/a.ts", 'import {\n  a,\n  b,\n} from "../../lib/cli/io.js";', "lib/cli/io.ts"],
   ["lib/errors.ts", 'import { silentLogger } from "./logger.js";', "lib/logger.ts"],
   ["lib/errors.ts", 'import { x } from "./storage/uri.js";', "lib/storage/uri.ts"],
+  ["bench/x/a.ts", 'import job from "../../jobs/x/job.js";', "jobs/x/job.ts"],
+  ["lib/targets/a.ts", 'import "../../bench/harness/measure.js";', "bench/harness/measure.ts"],
   ["lib/glue/a.ts", 'import x from "../../test/support/aws.js";', "test/support/aws.ts"],
 ])("%s with %j is caught", (file, source, target) => {
   expect(violations({ [file]: source })).toEqual([`${file} imports ${target}`]);
@@ -93,6 +97,7 @@ test("what is allowed isn't caught, and a comment is no import", () => {
       "lib/storage/a.ts": '// import "../glue/index.js"\nimport { UserError } from "../errors.js";',
       "lib/spark/a.ts": '/** @example import { x } from "../glue/index.js"; */\nimport { y } from "./y.js";',
       "jobs/x/a.ts": 'import { z } from "../../lib/postgres/index.js";',
+      "bench/x/a.ts": 'import { ensureSpark } from "../../lib/targets/index.js"; import { y } from "../harness/y.js";',
     }),
   ).toEqual([]);
   expect(violations({ "lib/elsewhere/a.ts": "" })).toEqual(["lib/elsewhere/a.ts belongs to no part of the tree"]);
