@@ -1,13 +1,17 @@
 import { randomUUID } from "node:crypto";
-import { STAGED_DELETE } from "../../lib/postgres/staging.js";
+import type { Reportable } from "../../lib/glue/report.js";
+import { STAGED_DELETE, STAGED_INSERT } from "../../lib/postgres/staging.js";
 import * as f from "../../lib/spark/functions/index.js";
 import { type DataFrame, quoteName, type Row, Window } from "../../lib/spark/index.js";
 import { type IcebergField, type IcebergSnapshot, schemaOfSnapshot, snapshotsBetween } from "./iceberg-metadata.js";
+import { checkUniqueness, type Key } from "./key.js";
 import { comparable, containsMap } from "./nested.js";
 import { columnName, readSnapshot, type Source } from "./source.js";
+import { type Touched, type TouchedEnd, touchedFiles } from "./touched-files.js";
 
-/** How to find what changed; `auto` takes the cheaper way that applies. */
-export type FindChanges = "auto" | "compare" | "changelog";
+/** How to find what changed; `auto` takes the cheapest way that applies. */
+export const FIND_CHANGES = ["auto", "compare", "changelog", "files"] as const;
+export type FindChanges = (typeof FIND_CHANGES)[number];
 
 /**
  * What is to be done to the target, as a plan that Spark has not run yet: a column `op` (`I` insert, `U` update, `D`
@@ -15,17 +19,45 @@ export type FindChanges = "auto" | "compare" | "changelog";
  */
 export interface Changes {
   readonly rows: DataFrame;
-  readonly way: "compare" | "changelog" | "reconcile" | "everything";
+  readonly way: "compare" | "changelog" | "files" | "reconcile" | "everything";
   /** Why this way, in a sentence. */
   readonly reason: string;
+  /** How much of the source the way reads, for the report. */
+  readonly reads?: Readonly<Record<string, Reportable>> & { readonly bytes: number };
+  /**
+   * By how many rows the new snapshot is longer than the old one, found out without reading more than the change, and with the
+   * keys of the rows that came held to be unique. A key that came and that an untouched row has, too, isn't seen here: the
+   * target has it already, see {@link ApplyRequest.insertsAreNew}. `undefined`: only a count of the whole snapshot tells.
+   *
+   * @param rows {@link Changes.rows}, or a cached copy.
+   * @throws UserError `PRIMARY_KEY_VIOLATED`, `PRIMARY_KEY_UNKNOWN`.
+   * @throws DoubtfulChanges when the numbers don't agree with each other.
+   */
+  readonly growth?: (rows: DataFrame, counts: ChangeCounts) => Promise<Growth>;
 }
 
-export const INSERT = "I";
+export interface Growth {
+  readonly rows: bigint;
+  /** Rows of the new snapshot that were looked at. */
+  readonly read: bigint;
+}
+
+/** Numbers that had to agree didn't: the changes are to be found by comparing the snapshots. */
+export class DoubtfulChanges extends Error {
+  override readonly name = "DoubtfulChanges";
+}
+
+export const INSERT = STAGED_INSERT;
 export const UPDATE = "U";
 export const DELETE = STAGED_DELETE;
 
-/** Up to this share of rows in touched files, reading only those was faster than comparing whole snapshots. */
-const CHANGELOG_SHARE = 0.125;
+/**
+ * What each way costs, as a share of comparing both snapshots. The changelog sorts whole rows of every file that came or went: it
+ * was the faster one up to an eighth. Touched files are read for the keys, for the number of rows and for the changes.
+ */
+const COST = { compare: 1, changelog: 8, files: 1.5 } as const;
+/** Tables smaller than this are compared in less time than their manifests take. */
+const SMALL_BYTES = 16 * 1024 * 1024;
 
 /** Every row of a snapshot, to replace whatever the target holds. */
 export async function everything(
@@ -41,41 +73,150 @@ export async function everything(
 /**
  * What turns the rows of snapshot `from` into those of `to`, by key.
  *
- * @param keys positions of the key fields in `fields`.
+ * @param key its positions are those in `fields`.
  */
 export async function changesBetween(
   source: Source,
   from: string,
   to: string,
   fields: readonly IcebergField[],
-  keys: readonly number[],
+  key: Key,
   find: FindChanges,
 ): Promise<Changes> {
+  const range: Range = { source, from, to, fields, key };
+  if (find === "compare") return await byComparison(range, "asked for");
+  const unreliable = partialObstacle(range);
+  if (unreliable !== undefined) return await byComparison(range, unreliable);
   const obstacle = changelogObstacle(source, from, to, fields);
-  if (find !== "compare" && obstacle === undefined) {
-    const before = source.metadata.snapshots.get(from);
-    const share = touchedShare(before, snapshotsBetween(source.metadata, from, to) ?? []);
-    const percent = `${(share * 100).toFixed(share < 0.1 ? 1 : 0)} %`;
-    if (find === "changelog" || share <= CHANGELOG_SHARE) {
-      return {
-        rows: await fromChangelog(source, from, to, fields, keys),
-        way: "changelog",
-        reason:
-          find === "changelog" ? "asked for" : `files with ${percent} of both snapshots' rows were added or removed`,
-      };
-    }
-    return {
-      rows: await fromComparison(source, from, to, fields, keys),
-      way: "compare",
-      reason: `files with ${percent} of both snapshots' rows were added or removed, so comparing them is cheaper`,
-    };
+  if (find === "changelog") {
+    return obstacle === undefined
+      ? await byChangelog(range, "asked for")
+      : await byComparison(range, `the changelog can't be used: ${obstacle}`);
   }
+
+  const snapshots = source.metadata.snapshots;
+  const share =
+    obstacle === undefined ? touchedShare(snapshots.get(from), snapshotsBetween(source.metadata, from, to) ?? []) : 1;
+  if (find === "auto") {
+    const bytes = [from, to].map((id) => Number(snapshots.get(id)?.summary["total-files-size"] ?? Number.NaN));
+    if (bytes.every((size) => size < SMALL_BYTES)) {
+      if (obstacle !== undefined)
+        return await byComparison(range, `the table is small, and the changelog can't be used: ${obstacle}`);
+      const text = `files with ${percent(share)} of both snapshots' rows were added or removed`;
+      return share * COST.changelog <= COST.compare
+        ? await byChangelog(range, text)
+        : await byComparison(range, `${text}, so comparing them is cheaper`);
+    }
+  }
+
+  const touched = await touchedFiles(source, from, to, fields, key.positions);
+  if (typeof touched === "string") {
+    if (find === "auto" && share * COST.changelog <= COST.compare) {
+      return await byChangelog(range, `only the changelog tells what was touched: ${touched}`);
+    }
+    return await byComparison(range, `the manifests don't tell what was touched: ${touched}`);
+  }
+  const { read, total } = touched;
+  const reading = total.bytes === 0 ? 0 : read.bytes / total.bytes;
+  const text = `${percent(reading)} of both snapshots' bytes lie where files were touched`;
+  if (find === "files") return await byFiles(range, touched, `asked for; ${text}`);
+  const costs = { files: reading * COST.files, changelog: share * COST.changelog };
+  if (costs.files <= Math.min(costs.changelog, COST.compare)) return await byFiles(range, touched, text);
+  return costs.changelog <= COST.compare
+    ? await byChangelog(
+        range,
+        `${text}, but only ${percent(share)} of the rows are in files that were added or removed`,
+      )
+    : await byComparison(range, `${text}, so comparing them is cheaper`);
+}
+
+/** Two snapshots of a source, what is read of them, and by what their rows are told apart. */
+interface Range {
+  readonly source: Source;
+  readonly from: string;
+  readonly to: string;
+  readonly fields: readonly IcebergField[];
+  readonly key: Key;
+}
+
+const percent = (share: number) => `${(share * 100).toFixed(share < 0.1 ? 1 : 0)} %`;
+
+/** What stands against every way that doesn't read all of both snapshots. */
+function partialObstacle({ source, from, to, fields, key }: Range): string | undefined {
+  for (const id of [from, to]) {
+    const written = schemaOfSnapshot(source.metadata, id).fields;
+    if (written.some((field) => field.name === "_file")) return "the table has a column _file of its own";
+    const missing = key.positions.find((position) => !written.some((field) => field.id === fields[position]?.id));
+    if (missing !== undefined)
+      return `snapshot ${id} has no column ${fields[missing]?.name ?? ""}, which is in the key`;
+  }
+  return undefined;
+}
+
+async function byComparison({ source, from, to, fields, key }: Range, reason: string): Promise<Changes> {
+  const [before, after] = await Promise.all([readSnapshot(source, from, fields), readSnapshot(source, to, fields)]);
+  return { rows: compared(before, after, fields, key.positions), way: "compare", reason };
+}
+
+async function byChangelog({ source, from, to, fields, key }: Range, reason: string): Promise<Changes> {
   return {
-    rows: await fromComparison(source, from, to, fields, keys),
-    way: "compare",
-    reason: find === "compare" ? "asked for" : `the changelog can't be used: ${obstacle}`,
+    rows: await fromChangelog(source, from, to, fields, key.positions),
+    way: "changelog",
+    reason,
+    growth: async (rows, counts) => {
+      // Equal rows that came together are one row here, with their number.
+      const came = rows.where(f.col("op").notEqual(DELETE)).select(...keyColumns(key), f.col("copies"));
+      const read = await checkUniqueness(came, key, source.label);
+      return { rows: counts.inserts - counts.deletes, read };
+    },
   };
 }
+
+/** Compares the rows of touched files. Those of any other file are the same rows in both snapshots. */
+async function byFiles(range: Range, touched: Touched, reason: string): Promise<Changes> {
+  const { source, from, to, fields, key } = range;
+  const ofEnd = (id: string, end: TouchedEnd) => {
+    const inTouched = touched.paths.length === 0 ? f.lit(false) : f.col("_file").isin(...touched.paths);
+    return readSnapshot(source, id, fields, (written) => end.predicate.rows(written).and(inTouched));
+  };
+  const [before, after] = await Promise.all([ofEnd(from, touched.before), ofEnd(to, touched.after)]);
+  const { read, total } = touched;
+  return {
+    rows: compared(before, after, fields, key.positions),
+    way: "files",
+    reason,
+    reads: {
+      files: read.files,
+      ofFiles: total.files,
+      bytes: read.bytes,
+      ofBytes: total.bytes,
+      partitions: read.partitions,
+      ofPartitions: total.partitions,
+      touchedFiles: touched.touched.files,
+    },
+    growth: async (_rows, counts) => {
+      const [was, is] = await Promise.all([
+        before.count(),
+        checkUniqueness(after.select(...keyColumns(key), f.lit(1n).as("copies")), key, source.label),
+      ]);
+      const problem =
+        outside(BigInt(was), touched.before) ??
+        outside(is, touched.after) ??
+        (is - BigInt(was) === counts.inserts - counts.deletes ? undefined : "the rows don't add up");
+      if (problem !== undefined) throw new DoubtfulChanges(problem);
+      return { rows: is - BigInt(was), read: is };
+    },
+  };
+}
+
+/** Manifests say how many rows their files have: a condition that left out one of them is found out here. */
+function outside(rows: bigint, end: TouchedEnd): string | undefined {
+  return rows < end.leastRows || rows > end.records
+    ? `the touched files have ${end.leastRows} to ${end.records} rows by their manifests, and ${rows} were found`
+    : undefined;
+}
+
+const keyColumns = (key: Key) => key.positions.map((position) => f.col(columnName(position)));
 
 /** What stands against `create_changelog_view`, or `undefined`. Any doubt counts: the comparison is always right. */
 export function changelogObstacle(
@@ -111,14 +252,12 @@ function touchedShare(before: IcebergSnapshot | undefined, range: readonly Icebe
 }
 
 /** One full outer join by key and one null-safe comparison of whole rows. */
-async function fromComparison(
-  source: Source,
-  from: string,
-  to: string,
+function compared(
+  before: DataFrame,
+  after: DataFrame,
   fields: readonly IcebergField[],
   keys: readonly number[],
-): Promise<DataFrame> {
-  const [before, after] = await Promise.all([readSnapshot(source, from, fields), readSnapshot(source, to, fields)]);
+): DataFrame {
   const side = (name: string) =>
     f.struct(
       ...fields.map((field, index) =>
@@ -189,6 +328,7 @@ async function fromChangelog(
       const name = columnName(index);
       return keys.includes(index) ? f.col(name) : f.when(came, f.col(name)).as(name);
     }),
+    f.col("net").as("copies"),
   );
 }
 

@@ -8,6 +8,10 @@ export interface IcebergMetadata {
   readonly tableUuid: string;
   readonly schemas: ReadonlyMap<number, IcebergSchema>;
   readonly currentSchemaId: number;
+  /** By spec id. Files keep the spec that they were written with. */
+  readonly partitionSpecs: ReadonlyMap<number, PartitionSpec>;
+  /** Ids of the fields that the table is sorted by, if by any. */
+  readonly sortFieldIds: readonly number[];
   /** The snapshot that branch `main` shows; `undefined`: the table was never written. */
   readonly currentSnapshotId: string | undefined;
   /** By id. Ids are 64-bit integers, kept as text. */
@@ -26,6 +30,21 @@ export interface IcebergSchema {
   readonly fields: readonly IcebergField[];
   /** Ids of the fields that identify a row; empty when the table names none. */
   readonly identifierFieldIds: readonly number[];
+}
+
+export interface PartitionSpec {
+  readonly id: number;
+  readonly fields: readonly PartitionField[];
+}
+
+export interface PartitionField {
+  /** Stays the same through specs; the metadata tables order the parts of `partition` by it. */
+  readonly id: number;
+  readonly name: string;
+  /** As the metadata writes it: `identity`, `bucket[16]`, `truncate[4]`, `day`, `void`. */
+  readonly transform: string;
+  /** Field ids of the columns that it is made from; one, in all transforms there are by now. */
+  readonly sourceIds: readonly number[];
 }
 
 export interface IcebergField {
@@ -82,6 +101,8 @@ export function parseMetadata(text: string): IcebergMetadata {
     tableUuid: String(json["table-uuid"]),
     schemas,
     currentSchemaId: Number(json["current-schema-id"] ?? 0),
+    partitionSpecs: new Map(parseSpecs(json).map((spec) => [spec.id, spec])),
+    sortFieldIds: parseSortFields(json),
     currentSnapshotId: optionalId(json["current-snapshot-id"]),
     snapshots,
     refs: new Map(
@@ -126,6 +147,15 @@ export function snapshotsBetween(metadata: IcebergMetadata, from: string, to: st
   return range;
 }
 
+/** The number of rows that a snapshot's summary gives, if it is one that no delete file takes from. */
+export function recordedRows(metadata: IcebergMetadata, snapshotId: string | undefined): bigint | undefined {
+  const summary = metadata.snapshots.get(snapshotId ?? "")?.summary;
+  const total = summary?.["total-records"];
+  return summary?.["total-delete-files"] === "0" && total !== undefined && /^\d+$/.test(total)
+    ? BigInt(total)
+    : undefined;
+}
+
 /** The type as Iceberg's documents write it: `decimal(10,2)`, `list<string>`, `struct<1: a: int>`. */
 export function formatType(type: IcebergType): string {
   switch (type.kind) {
@@ -163,6 +193,25 @@ const list = (value: unknown) => (Array.isArray(value) ? (value as Json[]) : [])
 // -1 is how older writers say "no snapshot".
 const optionalId = (value: unknown) =>
   value === undefined || value === null || value === -1 ? undefined : String(value);
+
+function parseSpecs(json: Json): PartitionSpec[] {
+  // The oldest writers know one spec only.
+  const specs = json["partition-specs"] ?? [{ "spec-id": 0, fields: json["partition-spec"] }];
+  return list(specs).map((spec) => ({
+    id: Number(spec["spec-id"] ?? 0),
+    fields: list(spec.fields).map((field, index) => ({
+      id: Number(field["field-id"] ?? 1000 + index),
+      name: String(field.name),
+      transform: String(field.transform),
+      sourceIds: ((field["source-ids"] ?? [field["source-id"]]) as unknown[]).map(Number),
+    })),
+  }));
+}
+
+function parseSortFields(json: Json): number[] {
+  const order = list(json["sort-orders"]).find((one) => one["order-id"] === json["default-sort-order-id"]);
+  return list(order?.fields).map((field) => Number(field["source-id"]));
+}
 
 function parseField(json: Json): IcebergField {
   return {

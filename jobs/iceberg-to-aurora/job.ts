@@ -10,12 +10,20 @@ import type { Table } from "../../lib/postgres/table.js";
 import { tableRanges } from "../../lib/postgres/table-ranges.js";
 import * as f from "../../lib/spark/functions/index.js";
 import type { DataFrame } from "../../lib/spark/index.js";
-import { type Changes, changesBetween, countChanges, everything, type FindChanges } from "./changes.js";
+import {
+  type Changes,
+  changesBetween,
+  countChanges,
+  DoubtfulChanges,
+  everything,
+  FIND_CHANGES,
+  type FindChanges,
+} from "./changes.js";
 import { appliedColumns, type ColumnMapping, commentsSql, createTableSql, mapColumns } from "./columns.js";
 import { type Configuration, readConfiguration } from "./configuration.js";
 import { type Decision, decide, refuseSchemaChange, stateApplies, storedFields } from "./decision.js";
 import { planDeletes, softDeleteColumn } from "./deletes.js";
-import { type IcebergMetadata, type IcebergSchema, schemaOfSnapshot } from "./iceberg-metadata.js";
+import { type IcebergMetadata, type IcebergSchema, recordedRows, schemaOfSnapshot } from "./iceberg-metadata.js";
 import { checkKey, type Key, resolveKey } from "./key.js";
 import { incomparable, targetDifferences } from "./reconcile.js";
 import { followSchema, type SchemaChange } from "./schema-change.js";
@@ -36,9 +44,9 @@ const args = {
   }),
   source_system_id: arg.string({ description: "Which configuration item: the source system's id" }),
   metadata_type: arg.string({ description: "Which configuration item: its type, e.g. incremental or full" }),
-  find_changes: arg.choice(["auto", "compare", "changelog"], {
+  find_changes: arg.choice(FIND_CHANGES, {
     description:
-      "How changes are found: by comparing two snapshots, by Iceberg's changelog, or by the cheaper one that applies",
+      "How changes are found: by comparing two snapshots, by Iceberg's changelog, by comparing only files that were touched, or by the cheapest one that applies",
     default: "auto",
   }),
   on_schema_change: arg.choice(["evolve", "fail"], {
@@ -143,6 +151,8 @@ async function openBoth(context: Context, configuration: Configuration): Promise
 interface RowCounts {
   readonly staged: bigint;
   readonly total: bigint;
+  /** The total was reckoned from the last one and the changes, not counted. */
+  readonly reckoned?: boolean;
 }
 
 /** One run for one table, once both ends are open. */
@@ -161,6 +171,8 @@ class Load {
   readonly #ddl: readonly string[];
   readonly #key: Key;
   readonly #report: ReturnType<Context["report"]["table"]>;
+  /** Rows of the new snapshot; until they are counted, those of the last one. */
+  #totalRows: bigint | null;
 
   constructor(
     context: Context,
@@ -191,6 +203,8 @@ class Load {
     ];
     this.#key = resolveKey(this.#schema, configuration.primaryKey, this.#table, this.#change?.changes ?? []);
     this.#report = context.report.table(source.label);
+    const vouched = this.#selection.from !== undefined && this.#selection.from !== target.state?.snapshotId;
+    this.#totalRows = vouched ? null : (target.state?.sourceRows ?? null);
     this.#report.target = quoteTable(configuration.target);
     const { host, port, database } = target.connection;
     this.#report.details.database = `${host}:${port}/${database}`;
@@ -237,24 +251,33 @@ class Load {
     this.#report.status = "SUCCEEDED";
   }
 
-  async #load(decision: Loading): Promise<void> {
+  async #load(decision: Loading, find = this.#context.args.find_changes): Promise<void> {
     const columns = this.#mapColumns();
-    const changes = await this.#context.step("plan the changes", () => this.#findChanges(decision, columns));
+    const changes = await this.#context.step("plan the changes", () => this.#findChanges(decision, columns, find));
     this.#report.way = changes.way;
     this.#report.reason = changes.reason;
+    this.#report.bytes = changes.reads?.bytes;
+    if (changes.reads === undefined) delete this.#report.details.reads;
+    else this.#report.details.reads = changes.reads;
     const cached = this.#context.mode === "run" && changes.way !== "everything";
     const rows = cached ? await changes.rows.persist() : changes.rows;
+    let doubt: DoubtfulChanges | undefined;
     try {
-      const counted = await this.#context.step("find the changes", () => this.#count(rows, changes));
+      const counted = await this.#context.step("find the changes", () => this.#count(rows, changes, decision));
       if (this.#context.mode === "plan") return;
       if (counted.staged === 0n && decision.kind === "changes") await this.#moveState();
       else await this.#write(rows, columns, counted, changes.way === "everything" ? "everything" : "changes");
       return;
     } catch (error) {
-      if (!(error instanceof UserError && error.code === "TARGET_ROWS_DIFFER" && changes.way !== "everything"))
-        throw error;
+      doubt = error instanceof DoubtfulChanges ? error : undefined;
+      const differs = error instanceof UserError && error.code === "TARGET_ROWS_DIFFER" && changes.way !== "everything";
+      if (doubt === undefined && !differs) throw error;
     } finally {
       if (cached) await rows.unpersist().catch(() => undefined);
+    }
+    if (doubt !== undefined) {
+      this.#context.report.warn("CHANGES_DOUBTFUL", `${doubt.message}; the snapshots were compared as a whole`);
+      return await this.#load(decision, "compare");
     }
     const reason = "the target did not hold the rows of the last snapshot: somebody else has written to it";
     this.#context.report.warn("TARGET_HAD_CHANGED", `${quoteTable(this.#configuration.target)}: ${reason}`);
@@ -287,18 +310,11 @@ class Load {
     return columns;
   }
 
-  async #findChanges(decision: Loading, columns: readonly ColumnMapping[]): Promise<Changes> {
+  async #findChanges(decision: Loading, columns: readonly ColumnMapping[], find: FindChanges): Promise<Changes> {
     const { fields } = this.#schema;
     const { to } = this.#selection;
     if (decision.kind === "changes") {
-      return await changesBetween(
-        this.#source,
-        decision.from,
-        decision.to,
-        fields,
-        this.#key.positions,
-        this.#context.args.find_changes,
-      );
+      return await changesBetween(this.#source, decision.from, decision.to, fields, this.#key, find);
     }
     if (decision.kind === "everything") return await everything(this.#source, to, fields, decision.reason);
     const obstacle = this.#reconcileObstacle(columns);
@@ -328,17 +344,25 @@ class Load {
   }
 
   /** Checks the key of the new snapshot, and counts its rows and those that will be staged. */
-  async #count(rows: DataFrame, changes: Changes): Promise<RowCounts> {
-    const snapshot = await readSnapshot(this.#source, this.#selection.to, this.#schema.fields);
-    const total = await checkKey(snapshot, this.#key, this.#source.label);
+  async #count(rows: DataFrame, changes: Changes, decision: Loading): Promise<RowCounts> {
+    const counts = changes.way === "everything" ? undefined : await countChanges(rows);
+    const growth = counts === undefined ? undefined : await changes.growth?.(rows, counts);
+    const known = this.#knownRows(decision);
+    const reckoned = growth !== undefined && known !== null;
+    const total = reckoned ? known + growth.rows : await this.#countSnapshot();
+    const recorded = recordedRows(this.#source.metadata, this.#selection.to);
+    if (reckoned && recorded !== undefined && recorded !== total) {
+      throw new DoubtfulChanges(`the new snapshot has ${recorded} rows by its summary, and ${total} by the changes`);
+    }
+    this.#totalRows = total;
     if (this.#key.from === "first column") {
       this.#context.report.warn(
         "PRIMARY_KEY_GUESSED",
         `no primary key is known; the first column, ${this.#key.names.join()}, is unique and not NULL, and was taken`,
       );
     }
-    this.#report.read = Number(total);
-    if (changes.way === "everything") {
+    this.#report.read = Number(reckoned ? growth.read : total);
+    if (counts === undefined || changes.way === "everything") {
       if (this.#context.mode === "plan") {
         this.#report.changes = true;
         // How many of them an existing target lacks, only a comparison with it could tell.
@@ -347,12 +371,22 @@ class Load {
       }
       return { staged: total, total };
     }
-    const counts = await countChanges(rows);
     this.#report.inserted = Number(counts.inserts);
     this.#report.updated = Number(counts.updates);
     this.#report.deleted = Number(counts.deletes);
     this.#report.changes = changes.way !== "reconcile" || this.#target.state?.snapshotId !== this.#selection.to;
-    return { staged: counts.total, total };
+    return { staged: counts.total, total, reckoned };
+  }
+
+  /** Rows of the snapshot that the changes start from, where the state tells. */
+  #knownRows(decision: Loading): bigint | null {
+    const { state } = this.#target;
+    return decision.kind === "changes" && state?.snapshotId === decision.from ? state.sourceRows : null;
+  }
+
+  async #countSnapshot(): Promise<bigint> {
+    const snapshot = await readSnapshot(this.#source, this.#selection.to, this.#schema.fields);
+    return await checkKey(snapshot, this.#key, this.#source.label);
   }
 
   /** Drops staging tables of dead runs, and stops what Spark still does for them. */
@@ -425,6 +459,7 @@ class Load {
           columns: appliedColumns(columns),
           stagedRows: counted.staged,
           targetRows: counted.total,
+          insertsAreNew: counted.reckoned === true,
           keyIsUnique: this.#keyIsPrimary(columns),
           rows: kind,
           deletes: this.#deletes,
@@ -473,6 +508,7 @@ class Load {
       tableUuid: this.#source.metadata.tableUuid,
       source: `${this.#configuration.warehouse} ${this.#source.label}`,
       schemaId: this.#schema.id,
+      sourceRows: this.#totalRows,
       fields: this.#schema.fields,
       keyColumns: this.#key.names,
       runId: this.#context.runId,

@@ -91,8 +91,18 @@ function positionOf(schema: IcebergSchema, name: string): number | undefined {
  */
 export async function checkKey(rows: DataFrame, key: Key, label: string): Promise<bigint> {
   const columns = key.positions.map((position) => f.col(columnName(position)));
+  return await checkUniqueness(rows.select(...columns, f.lit(1n).as("copies")), key, label);
+}
+
+/**
+ * The same for any rows, of which one may stand for several equal ones.
+ *
+ * @param rows the key's columns, and `copies`.
+ */
+export async function checkUniqueness(rows: DataFrame, key: Key, label: string): Promise<bigint> {
+  const columns = key.positions.map((position) => f.col(columnName(position)));
   const isNull = columns.map((column) => column.isNull()).reduce((any, one) => any.or(one));
-  const perKey = rows.groupBy(...columns).agg(f.count(f.lit(1)).as("n"));
+  const perKey = rows.groupBy(...columns).agg(f.sum("copies").as("n"));
   const sumOf = (column: ReturnType<typeof f.col>, name: string) => f.coalesce(f.sum(column), f.lit(0n)).as(name);
   const [found] = await perKey
     .agg(

@@ -109,17 +109,23 @@ export function columnName(index: number): string {
   return `f${index}`;
 }
 
+/** A condition on the rows of a snapshot. @param written the fields that the snapshot is read with, by id. */
+export type Restriction = (written: ReadonlyMap<number, IcebergField>) => Column;
+
 /**
  * The rows of one snapshot as columns `f0`, `f1`, ... in the order of `fields`, mapped by field id: a column that was renamed
  * since is found under its old name, one that was added since is NULL (or its default), one that was widened is cast.
  *
  * @param snapshotId `undefined`: the table has no snapshot, and so no rows.
+ * @param restrict which rows, over the columns as the snapshot has them, so that Iceberg leaves out files; with it, the path of
+ *   a row's file is there as `_file`.
  * @throws UserError `SOURCE_SCHEMA_PENDING` when a column with a default of a nested or binary type was added after the snapshot was written.
  */
 export async function readSnapshot(
   source: Source,
   snapshotId: string | undefined,
   fields: readonly IcebergField[],
+  restrict?: Restriction,
 ): Promise<DataFrame> {
   const table = `${quoteName(source.catalog)}.${source.identifier}`;
   if (snapshotId === undefined) {
@@ -128,7 +134,10 @@ export async function readSnapshot(
   }
   const written = schemaOfSnapshot(source.metadata, snapshotId);
   const byId = new Map(written.fields.map((field) => [field.id, field]));
-  const rows = await source.spark.sql(`SELECT * FROM ${table} VERSION AS OF ${snapshotId}`);
+  const all = await source.spark.sql(
+    `SELECT *${restrict === undefined ? "" : ", _file"} FROM ${table} VERSION AS OF ${snapshotId}`,
+  );
+  const rows = restrict === undefined ? all : all.where(restrict(byId));
   return rows.select(
     ...fields.map((field, index) => fieldColumn(field, byId.get(field.id), source.label).as(columnName(index))),
   );

@@ -2,7 +2,7 @@ import { ExitCode, UserError } from "../errors.js";
 import { errorCode, isConnectionLost, statementError } from "./errors.js";
 import { quoteIdentifier, quoteTable, type TableName } from "./identifiers.js";
 import { onlyRow, type PostgresSession } from "./session.js";
-import { OPERATION_COLUMN, STAGED_DELETE } from "./staging.js";
+import { OPERATION_COLUMN, STAGED_DELETE, STAGED_INSERT } from "./staging.js";
 import type { StateTable, TargetState } from "./state.js";
 
 /** How one staged column becomes one column of the target. */
@@ -35,6 +35,11 @@ export interface ApplyRequest {
   readonly stagedRows: bigint;
   /** Rows that the target must have in the end. */
   readonly targetRows: bigint;
+  /**
+   * `targetRows` was reckoned from the changes: a staged insert whose key the target has already means that the source has it
+   * twice, or that somebody else wrote to the target.
+   */
+  readonly insertsAreNew?: boolean;
   /** The key is the target's primary key, so that no two rows of the target can share one. */
   readonly keyIsUnique: boolean;
   /**
@@ -84,8 +89,8 @@ export type StepRunner = <T>(name: string, work: () => Promise<T>) => Promise<T>
  * The table is locked against writers (SHARE ROW EXCLUSIVE), readers go on and see the old rows until the commit.
  *
  * @throws UserError `TARGET_CHANGED` (state or table are no longer what the changes were computed against),
- *   `STAGING_INCOMPLETE`, `STAGING_NOT_UNIQUE`, `TARGET_ROWS_DIFFER` (somebody else writes to the target, or a trigger or rule
- *   swallows rows), and the server's refusals as `POSTGRES_*`. Whatever is thrown, nothing has
+ *   `STAGING_INCOMPLETE`, `STAGING_NOT_UNIQUE`, `TARGET_ROWS_DIFFER` (somebody else writes to the target, a trigger or rule
+ *   swallows rows, or an insert that had to be new is none), and the server's refusals as `POSTGRES_*`. Whatever is thrown, nothing has
  *   changed, but for what `outcomeOfLostCommit` itself rejects with.
  */
 export async function applyStaged(
@@ -112,7 +117,11 @@ export async function applyStaged(
     doing = `altering ${label}`;
     await alterTarget(session, request, step);
     doing = `checking the rows staged for ${label}`;
-    const stagedTwice = await step("check the staged rows", () => checkStaged(session, request));
+    const stagedTwice = await step("check the staged rows", async () => {
+      const twice = await checkStaged(session, request);
+      await checkInserts(session, request);
+      return twice;
+    });
     doing = `deleting from ${label}`;
     const deleted = await step("delete", () => deleteRows(session, request));
     doing = `updating ${label}`;
@@ -297,6 +306,20 @@ async function checkStaged(session: PostgresSession, request: ApplyRequest): Pro
   }
   await session.query(`ANALYZE ${staging}`);
   return stagedTwice;
+}
+
+async function checkInserts(session: PostgresSession, request: ApplyRequest): Promise<void> {
+  if (request.insertsAreNew !== true) return;
+  const target = quoteTable(request.target);
+  const known = await session.query<{ n: string }>(
+    `SELECT count(*) AS n FROM ${quoteTable(request.staging)} AS s
+      WHERE s.${OPERATION_COLUMN} = '${STAGED_INSERT}' AND EXISTS (SELECT 1 FROM ${target} AS t WHERE ${sameKey(request)} AND ${liveRows(request.deletes)})`,
+  );
+  const { n } = onlyRow(known);
+  if (n === "0") return;
+  throw new UserError("TARGET_ROWS_DIFFER", `${target} has ${n} rows already that are new in the source`, {
+    hint: "Nothing was changed. The source has their keys twice, or somebody else writes to the target",
+  });
 }
 
 const value = (column: AppliedColumn) => column.decode(`s.${quoteIdentifier(column.staged)}`);

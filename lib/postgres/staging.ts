@@ -5,6 +5,9 @@ import type { PostgresSession } from "./session.js";
 /** Marks a staged row that deletes by key; any other row inserts or updates by key. */
 export const STAGED_DELETE = "D";
 
+/** Marks a staged row whose key the source did not have before; treated like any other that is not deleted. */
+export const STAGED_INSERT = "I";
+
 /** The column of a staging table that may hold {@link STAGED_DELETE}. */
 export const OPERATION_COLUMN = "op";
 

@@ -1,4 +1,4 @@
-import { statementError } from "./errors.js";
+import { errorCode, statementError } from "./errors.js";
 import { quoteIdentifier, type TableName } from "./identifiers.js";
 import type { PostgresSession } from "./session.js";
 
@@ -14,6 +14,8 @@ export interface TargetState {
   /** The source by name, for people who read the table. */
   readonly source: string;
   readonly schemaId: number;
+  /** Rows of that snapshot, whose keys were found to be unique; `null`: not known. */
+  readonly sourceRows: bigint | null;
   /** The source's fields as they were loaded, by field id. */
   readonly fields: unknown;
   readonly keyColumns: readonly string[];
@@ -50,21 +52,29 @@ export class StateTable {
       this.#quoted,
     ]);
     if (there.rows[0]?.there !== true) return undefined;
-    const found = await session.query<TargetState>(
+    // By way of JSON, because a table made by an older version has no column source_rows until a run adds it.
+    const found = await session.query<Omit<TargetState, "sourceRows"> & { readonly sourceRows: string | null }>(
       `SELECT snapshot_id::text AS "snapshotId", table_uuid AS "tableUuid", source, schema_id AS "schemaId", fields,
-              key_columns AS "keyColumns", target_oid::text AS "targetOid", run_id AS "runId", job_name AS "jobName"
-         FROM ${this.#quoted} WHERE job = $1 AND target_table = $2${lock === "none" ? "" : " FOR UPDATE"}`,
+              key_columns AS "keyColumns", target_oid::text AS "targetOid", run_id AS "runId", job_name AS "jobName",
+              to_jsonb(state) ->> 'source_rows' AS "sourceRows"
+         FROM ${this.#quoted} AS state WHERE job = $1 AND target_table = $2${lock === "none" ? "" : " FOR UPDATE"}`,
       [this.#job, this.#target.name],
     );
-    return found.rows[0];
+    const [state] = found.rows;
+    return state === undefined
+      ? undefined
+      : { ...state, sourceRows: state.sourceRows === null ? null : BigInt(state.sourceRows) };
   }
 
-  /** Creates the table when it is missing; safe when two runs do so at once. */
+  /** Creates the table when it is missing, and the column that older ones lack; safe when two runs do so at once. */
   async ensure(session: PostgresSession): Promise<void> {
     const there = await session.query<{ there: boolean }>("SELECT to_regclass($1) IS NOT NULL AS there", [
       this.#quoted,
     ]);
-    if (there.rows[0]?.there === true) return;
+    if (there.rows[0]?.there === true) {
+      if (!(await this.#hasRows(session))) await this.#addRows(session);
+      return;
+    }
     try {
       await session.query(
         `CREATE TABLE IF NOT EXISTS ${this.#quoted} (
@@ -74,6 +84,7 @@ export class StateTable {
            source text NOT NULL,
            table_uuid text NOT NULL,
            snapshot_id bigint,
+           source_rows bigint,
            schema_id integer NOT NULL,
            fields jsonb NOT NULL,
            key_columns text[] NOT NULL,
@@ -89,17 +100,47 @@ export class StateTable {
     }
   }
 
+  async #hasRows(session: PostgresSession): Promise<boolean> {
+    const found = await session.query(
+      "SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass($1) AND attname = 'source_rows' AND NOT attisdropped",
+      [this.#quoted],
+    );
+    return found.count > 0;
+  }
+
+  /** Only the owner may, and other runs may be at work on their own rows: without it, the number of rows is not kept. */
+  async #addRows(session: PostgresSession): Promise<void> {
+    try {
+      await session.query("BEGIN");
+      await session.query("SET LOCAL lock_timeout = '2s'");
+      await session.query(`ALTER TABLE ${this.#quoted} ADD COLUMN IF NOT EXISTS source_rows bigint`);
+      await session.query("COMMIT");
+    } catch (error) {
+      await session.rollback();
+      const code = errorCode(error);
+      if (code !== "42501" && code !== "55P03") throw statementError(error, `adding a column to ${this.#quoted}`);
+    }
+  }
+
   /** Writes the state; belongs into the transaction that changes the rows. */
   async write(session: PostgresSession, state: TargetState): Promise<void> {
+    const rows = (await this.#hasRows(session))
+      ? {
+          names: ", source_rows",
+          places: ", $12",
+          set: ", source_rows = excluded.source_rows",
+          values: [state.sourceRows],
+        }
+      : { names: "", places: "", set: "", values: [] };
     await session.query(
       `INSERT INTO ${this.#quoted} AS old
-         (job, target_table, target_oid, source, table_uuid, snapshot_id, schema_id, fields, key_columns, run_id, job_name, updated_at)
-       VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, clock_timestamp())
+         (job, target_table, target_oid, source, table_uuid, snapshot_id, schema_id, fields, key_columns, run_id, job_name, updated_at${rows.names})
+       VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, clock_timestamp()${rows.places})
        ON CONFLICT (job, target_table) DO UPDATE SET
          target_oid = excluded.target_oid, source = excluded.source, table_uuid = excluded.table_uuid,
          snapshot_id = excluded.snapshot_id, schema_id = excluded.schema_id, fields = excluded.fields,
          key_columns = excluded.key_columns, run_id = excluded.run_id, job_name = excluded.job_name,
-         updated_at = excluded.updated_at`,
+         updated_at = excluded.updated_at${rows.set}`,
       [
         this.#job,
         this.#target.name,
@@ -112,6 +153,7 @@ export class StateTable {
         state.keyColumns,
         state.runId,
         state.jobName,
+        ...rows.values,
       ],
     );
   }

@@ -1,0 +1,249 @@
+import { execFile } from "node:child_process";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { findJava } from "../../../lib/targets/local/java.js";
+import { ensureSparkJars } from "../../../lib/targets/local/spark-jars.js";
+import { IcebergScenario, type LoadOptions } from "../../support/iceberg-scenario.js";
+
+let scenario: IcebergScenario;
+beforeAll(async () => {
+  scenario = await IcebergScenario.create();
+});
+afterAll(async () => {
+  await scenario[Symbol.asyncDispose]();
+});
+
+const FILES: LoadOptions = { args: ["--find_changes", "files"] };
+
+interface Reads {
+  readonly files: number;
+  readonly ofFiles: number;
+  readonly touchedFiles: number;
+  readonly partitions: number;
+  readonly ofPartitions: number;
+}
+
+const COLUMNS =
+  "id BIGINT NOT NULL, region STRING, n INT, price DECIMAL(9,2), day DATE, at TIMESTAMP, local TIMESTAMP_NTZ";
+/** Ids on both sides of 0 give days on both sides of 1970, and a NULL in every column that may have one. */
+const ROWS = `SELECT id, CASE WHEN id % 5 = 0 THEN NULL ELSE concat('re/g ion=', id % 5, 'ü') END AS region,
+    CAST(IF(id = 7, NULL, id * 3) AS INT) AS n, CAST(IF(id = 7, NULL, id * 1.37) AS DECIMAL(9,2)) AS price,
+    IF(id = 7, NULL, date_add(DATE'1970-01-01', CAST(id * 20 AS INT))) AS day,
+    IF(id = 7, NULL, timestamp_micros(id * 1800000000 * 24 + 1)) AS at,
+    IF(id = 7, NULL, CAST(timestamp_micros(id * 1800000000 - 1) AS TIMESTAMP_NTZ)) AS local FROM range`;
+
+async function makeTable(table: string, more: string, mode = "copy-on-write", range = "(-13, 14)"): Promise<void> {
+  const properties = [
+    ...["delete", "update", "merge"].map((kind) => `'write.${kind}.mode'='${mode}'`),
+    ...(more.includes("format-version") ? [] : ["'format-version'='2'"]),
+  ];
+  await scenario.iceberg(
+    table,
+    `CREATE TABLE $t (${COLUMNS}) USING iceberg ${more.replace("TBLPROPERTIES(", `TBLPROPERTIES(${properties.join(", ")}, `)}${
+      more.includes("TBLPROPERTIES") ? "" : ` TBLPROPERTIES(${properties.join(", ")})`
+    }`,
+    "ALTER TABLE $t SET IDENTIFIER FIELDS id",
+    `INSERT INTO $t ${ROWS}${range}`,
+  );
+  await scenario.loaded(table);
+}
+
+async function expectEqual(table: string): Promise<void> {
+  const common = ["id", "region", "n", "price", "day"];
+  const [source, target] = await Promise.all([
+    scenario.sourceRows(table, [...common, "unix_micros(at)", "unix_micros(CAST(local AS TIMESTAMP))"]),
+    scenario.targetRows(table, [
+      ...common,
+      ...["at", "local"].map((name) => `(extract(epoch from ${name}) * 1000000)::bigint`),
+    ]),
+  ]);
+  expect(target).toEqual(source);
+}
+
+/** Loads by the touched files, holds the target against the source, and gives what the run says it read. */
+async function loadFiles(table: string): Promise<Reads & { inserted: number; updated: number; deleted: number }> {
+  const report = await scenario.loaded(table, FILES);
+  expect({ way: report.way, reason: report.reason }).toEqual({
+    way: "files",
+    reason: expect.stringMatching(/^asked for; \S+ % of both snapshots' bytes lie where files were touched$/),
+  });
+  await expectEqual(table);
+  const reads = report.details.reads as unknown as Reads;
+  return { ...reads, inserted: report.inserted, updated: report.updated, deleted: report.deleted };
+}
+
+describe("only touched files are read of a table partitioned by", () => {
+  test.each([
+    ["region", "region = 're/g ion=1ü'"],
+    ["region, bucket(2, price)", "region IS NULL AND id > 0"],
+    ["bucket(4, id), truncate(9, region)", "id = 3"],
+    ["bucket(4, region), truncate(1000, price)", "region = 're/g ion=2ü'"],
+    ["bucket(4, day), truncate(10, n)", "id = -3"],
+    ["bucket(4, at), bucket(3, local)", "id IN (7, -3)"],
+    ["truncate(10, id), years(day)", "id = -13"],
+    ["months(day), days(at)", "id = -12"],
+    ["days(day), n", "id = 11"],
+    ["hours(at)", "id = -9"],
+    ["days(local), months(at)", "id = -1"],
+    ["hours(local)", "id IN (-2, 7)"],
+    ["day, price", "id = -4"],
+  ])("%s, where %s", async (partition, where) => {
+    const mode = partition.length % 2 === 0 ? "copy-on-write" : "merge-on-read";
+    const table = `by ${partition}`;
+    await makeTable(table, `PARTITIONED BY (${partition})`, mode);
+    const before = await scenario.versions(table);
+    await scenario.iceberg(table, `UPDATE $t SET price = price + 1, region = region WHERE ${where}`);
+    const load = await loadFiles(table);
+    expect(load).toMatchObject({ inserted: 0, deleted: 0 });
+    expect(load.updated).toBeGreaterThan(0);
+    expect(load.files).toBeGreaterThanOrEqual(load.touchedFiles);
+    expect(load.files).toBeLessThan(load.ofFiles);
+    const after = await scenario.versions(table);
+    expect([...after].filter(([id, version]) => before.get(id) !== version)).toHaveLength(load.updated);
+  });
+});
+
+describe("tables that were not written in one way all along", () => {
+  test("whose partition fields were added, replaced and dropped have files of each spec", async () => {
+    await makeTable("evolved", "PARTITIONED BY (bucket(4, id))");
+    for (const [ddl, range] of [
+      ["ADD PARTITION FIELD days(at)", "(100, 104)"],
+      ["REPLACE PARTITION FIELD days(at) WITH hours(at)", "(200, 204)"],
+      ["DROP PARTITION FIELD hours(at)", "(300, 308)"],
+    ]) {
+      await scenario.iceberg("evolved", `ALTER TABLE $t ${ddl}`, `INSERT INTO $t ${ROWS}${range}`);
+      expect(await loadFiles("evolved")).toMatchObject({ updated: 0, deleted: 0 });
+    }
+    await scenario.iceberg(
+      "evolved",
+      "UPDATE $t SET n = -1 WHERE id IN (3, 102, 303)",
+      "DELETE FROM $t WHERE id = 201",
+    );
+    const load = await loadFiles("evolved");
+    expect(load).toMatchObject({ inserted: 0, updated: 3, deleted: 1 });
+    expect(load.files).toBeLessThan(load.ofFiles);
+  });
+
+  test.each([
+    ["v1", "copy-on-write", "'format-version'='1'"],
+    ["v2, position deletes of files", "merge-on-read", "'format-version'='2', 'write.delete.granularity'='file'"],
+    [
+      "v2, position deletes of partitions",
+      "merge-on-read",
+      "'format-version'='2', 'write.delete.granularity'='partition'",
+    ],
+    ["v3, deletion vectors", "merge-on-read", "'format-version'='3'"],
+  ])("%s: deletes, rows that move, rewritten deletes and compaction", async (name, mode, properties) => {
+    const table = name.replace(/,.*/, (rest) => rest.replace(/\W+/g, " "));
+    await makeTable(table, `PARTITIONED BY (region, truncate(10, id)) TBLPROPERTIES(${properties})`, mode);
+    await scenario.iceberg(table, "DELETE FROM $t WHERE id IN (1, 2)", "UPDATE $t SET region = 'moved' WHERE id = 11");
+    const first = await loadFiles(table);
+    expect(first).toMatchObject({ inserted: 0, updated: 1, deleted: 2 });
+    expect(first.files).toBeLessThan(first.ofFiles);
+    await scenario.iceberg(
+      table,
+      "DELETE FROM $t WHERE id = 3",
+      "INSERT INTO $t (id, region) VALUES (1, 'back'), (99, NULL)",
+    );
+    for (const procedure of [
+      "rewrite_data_files",
+      ...(mode === "merge-on-read" ? ["rewrite_position_delete_files"] : []),
+    ]) {
+      await scenario.spark.sql(`CALL lake.system.${procedure}(table => '${scenario.name}.\`${table}\`')`);
+    }
+    await scenario.iceberg(table, "UPDATE $t SET n = 5 WHERE id = 4");
+    expect(await loadFiles(table)).toMatchObject({ inserted: 2, updated: 1, deleted: 1 });
+  });
+
+  test("without partitions is read by the bounds of its key", async () => {
+    await makeTable("sorted", "", "merge-on-read", "(0, 100)");
+    for (let from = 100; from < 500; from += 100)
+      await scenario.iceberg("sorted", `INSERT INTO $t ${ROWS}(${from}, ${from + 100})`);
+    expect(await loadFiles("sorted")).toMatchObject({ inserted: 400, updated: 0, deleted: 0 });
+    await scenario.iceberg("sorted", "UPDATE $t SET n = 0 WHERE id = 250");
+    const load = await loadFiles("sorted");
+    expect(load).toMatchObject({ inserted: 0, updated: 1, deleted: 0 });
+    expect(load.files).toBeLessThanOrEqual(7);
+    expect(load.ofFiles).toBeGreaterThanOrEqual(11);
+  });
+});
+
+test("equality deletes, as other engines write them, take rows from the files of their partition, or from all", async () => {
+  await makeTable("equal", "PARTITIONED BY (region)");
+  await makeTable("equal everywhere", "");
+  await equalityDeletes(["equal", "id", "6", "region=re%2Fg+ion%3D1%C3%BC"], ["equal everywhere", "id", "6", ""]);
+  const load = await loadFiles("equal");
+  expect(load).toMatchObject({ inserted: 0, updated: 0, deleted: 1 });
+  expect(load.files).toBeLessThan(load.ofFiles);
+  const everywhere = await scenario.loaded("equal everywhere", FILES);
+  expect(everywhere).toMatchObject({
+    way: "compare",
+    deleted: 1,
+    reason:
+      "the manifests don't tell what was touched: an equality delete without a partition may take rows from every file",
+  });
+  await expectEqual("equal everywhere");
+});
+
+describe("keys are held to be unique without reading untouched files", () => {
+  const error = async (table: string) => {
+    const result = await scenario.load(table, FILES);
+    const { error: found, warnings } = result.report.toJSON();
+    return { code: found?.code, problems: found?.problems.join("\n"), warned: warnings.map(({ code }) => code) };
+  };
+
+  test.each([
+    ["of two rows that came", "(50, 'new', 1), (50, 'new', 2)", 0],
+    ["of a row that came and one that was there, in a touched file", "(1, 're/g ion=1ü', 1)", 0],
+    ["of a row that came and one in a file that was not touched", "(1, 'elsewhere', 1)", 1],
+  ])("a key %s", async (name, values, warnings) => {
+    const table = `twice ${name.length}`;
+    await makeTable(table, "PARTITIONED BY (region)");
+    const before = await scenario.versions(table);
+    await scenario.iceberg(table, "DELETE FROM $t WHERE id = 6", `INSERT INTO $t (id, region, n) VALUES ${values}`);
+    const found = await error(table);
+    expect(found.code).toBe("PRIMARY_KEY_VIOLATED");
+    expect(found.problems).toMatch(/2 of \d+ rows share their id with another, e.g. id=(50|1)$/);
+    expect(found.warned.filter((code) => code === "TARGET_HAD_CHANGED").length).toBeLessThanOrEqual(warnings);
+    expect(await scenario.versions(table)).toEqual(before);
+  });
+
+  test("a key that is NULL", async () => {
+    const item = { "db_load.primary_key": "id" };
+    await scenario.iceberg(
+      "no key",
+      "CREATE TABLE $t (id BIGINT, region STRING) USING iceberg PARTITIONED BY (region)",
+      "INSERT INTO $t VALUES (1, 'a'), (2, 'b')",
+    );
+    await scenario.loaded("no key", { item });
+    await scenario.iceberg("no key", "INSERT INTO $t VALUES (NULL, 'a')");
+    const result = await scenario.load("no key", { item, ...FILES });
+    expect(result.report.toJSON().error).toMatchObject({
+      code: "PRIMARY_KEY_VIOLATED",
+      problems: ["1 of 1 rows have NULL in id"],
+    });
+  });
+
+  test("when a state of an older version has no number of rows, all of them are counted, once", async () => {
+    await makeTable("older", "PARTITIONED BY (region)");
+    const state = `${scenario.name}.glue_connect_state`;
+    await scenario.rows(`ALTER TABLE ${state} DROP COLUMN source_rows`);
+    await scenario.iceberg("older", "INSERT INTO $t (id, region) VALUES (70, 'x')");
+    expect((await scenario.loaded("older", FILES)).read).toBe(28);
+    expect(await scenario.rows(`SELECT source_rows FROM ${state} WHERE target_table = 'older'`)).toEqual([
+      { source_rows: "28" },
+    ]);
+    await scenario.iceberg("older", "INSERT INTO $t (id, region) VALUES (71, 'x')");
+    expect(await scenario.loaded("older", FILES)).toMatchObject({ read: 1, inserted: 1 });
+    await expectEqual("older");
+  });
+});
+
+/** One JVM for all of them. */
+async function equalityDeletes(...deletes: readonly (readonly [string, string, string, string])[]): Promise<void> {
+  const java = await findJava();
+  const { folder } = await ensureSparkJars({ java });
+  const args = deletes.flatMap(([table, ...more]) => [join(scenario.servers.warehouse, scenario.name, table), ...more]);
+  await promisify(execFile)(java.command, ["-cp", join(folder, "*"), "test/support/EqualityDelete.java", ...args]);
+}
