@@ -13,6 +13,8 @@ import type { Source } from "./source.js";
 
 /** Paths that a query is given; more would make the plan larger than the reading it saves. */
 const MAX_FILES = 5_000;
+/** The column `file_path` of position delete files. */
+const PATH_FIELD_ID = 2_147_483_546;
 /** Columns whose bounds are looked at. */
 const MAX_COLUMNS = 8;
 
@@ -109,19 +111,27 @@ async function allEntries(
   const known = entry?.kind === "struct" ? entry.fields : [];
   const knows = (name: string) => known.some((field) => field.name === name);
   const file = (name: string) => f.col("data_file").getField(name);
+  // The oldest manifests have data files only.
+  const content = knows("content") ? f.coalesce(file("content"), f.lit(0)) : f.lit(0);
   const metrics = (column: BoundedColumn, name: string) =>
     f.col("readable_metrics").getField(column.field.name).getField(name);
+  // Of format v2, a file with the deletes of one data file says so by the bounds of its paths, which are never cut short.
+  const pathBound = (which: "lower" | "upper") => file(`${which}_bounds`).getItem(PATH_FIELD_ID);
   const one = (frame: DataFrame, end: "before" | "after") =>
     frame.where(f.col("status").notEqual(2)).select(
       f.lit(end === "before" ? 1 : 0).as("in_before"),
       f.lit(end === "after" ? 1 : 0).as("in_after"),
-      // The oldest manifests have data files only.
-      (knows("content") ? f.coalesce(file("content"), f.lit(0)) : f.lit(0)).as("content"),
+      content.as("content"),
       file("file_path").as("path"),
       f.coalesce(f.col("sequence_number"), f.lit(0n)).as("sequence"),
       // Several deletion vectors lie in one file.
       (knows("content_offset") ? file("content_offset") : f.lit(null).cast("bigint")).as("place"),
-      (knows("referenced_data_file") ? file("referenced_data_file") : f.lit(null).cast("string")).as("referenced"),
+      f
+        .coalesce(
+          knows("referenced_data_file") ? file("referenced_data_file") : f.lit(null).cast("string"),
+          f.when(content.eqTo(1).and(pathBound("lower").eqTo(pathBound("upper"))), pathBound("lower").cast("string")),
+        )
+        .as("referenced"),
       (knows("spec_id") ? file("spec_id") : f.lit(0)).as("spec"),
       (knows("partition") ? file("partition") : f.struct(f.lit(0).as("none"))).as("partition"),
       file("record_count").as("records"),

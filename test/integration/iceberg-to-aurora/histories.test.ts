@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { SparkConnectError } from "../../../lib/spark/index.js";
 import { IcebergScenario } from "../../support/iceberg-scenario.js";
 
 /**
@@ -38,6 +39,8 @@ const PARTITIONS = [
   "PARTITIONED BY (bucket(4, id))",
   "PARTITIONED BY (days(at), truncate(2, name))",
 ];
+
+const PARTITION_FIELDS = ["region", "bucket(4, id)", "bucket(3, name)", "truncate(2, name)", "days(at)", "hours(at)"];
 
 test.each(seeds)("history %i", { timeout: 60_000 + STEPS * 30_000 }, async (seed) => {
   const { below, pick } = randomOf(seed);
@@ -117,6 +120,18 @@ test.each(seeds)("history %i", { timeout: 60_000 + STEPS * 30_000 }, async (seed
           WHEN MATCHED AND s.id % 3 = 0 THEN DELETE WHEN MATCHED THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT *`,
       ),
     overwrite: () => sql(`INSERT OVERWRITE $t SELECT * FROM $t WHERE NOT (${some()})`),
+    partition: () =>
+      sql(
+        `ALTER TABLE $t ${pick([
+          ...PARTITION_FIELDS.map((field) => `ADD PARTITION FIELD ${field}`),
+          ...PARTITION_FIELDS.map((field) => `DROP PARTITION FIELD ${field}`),
+          ...PARTITION_FIELDS.map((field) => `REPLACE PARTITION FIELD ${field} WITH ${pick(PARTITION_FIELDS)}`),
+        ])}`,
+      ).catch((error: unknown) => {
+        // There already, not there, or the same.
+        if (!(error instanceof SparkConnectError && /partition|transform|field/i.test(error.message))) throw error;
+        done.push("-- refused");
+      }),
     compact: () => call("rewrite_data_files", "options => map('rewrite-all', 'true')"),
     compactDeletes: () => call("rewrite_position_delete_files"),
     expire: () => call("expire_snapshots", "older_than => TIMESTAMP '2100-01-01 00:00:00', retain_last => 1"),
@@ -145,7 +160,7 @@ test.each(seeds)("history %i", { timeout: 60_000 + STEPS * 30_000 }, async (seed
     target: ["id", "region", "name", "amount", "(extract(epoch from at) * 1000000)::bigint", "encode(raw, 'hex')"],
   };
   for (let step = 0; step <= STEPS; step++) {
-    const way = pick(["auto", "auto", "compare", "changelog"]);
+    const way = pick(["auto", "files", "files", "compare", "changelog"]);
     const report = await scenario.loaded(table, { args: ["--find_changes", way] });
     done.push(`-- loaded, ${report.way}: ${report.reason}`);
     const [source, target] = await Promise.all([
