@@ -30,6 +30,8 @@ export interface MetadataTable {
     table: string,
     key: { readonly source_system_id: string; readonly metadata_type: string },
   ): Promise<Readonly<Record<string, unknown>>>;
+  /** The `source_system_id`s of all items of a type, each once, sorted. Throws as {@link item} does for the table. */
+  systems(table: string, metadataType: string): Promise<readonly string[]>;
 }
 
 /** What a configuration says of a PostgreSQL database, before the runtime has made a connection out of it. */

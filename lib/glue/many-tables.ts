@@ -15,6 +15,7 @@ import {
 } from "../storage/index.js";
 import type { JobContext } from "./context.js";
 import { processMark } from "./process-mark.js";
+import { sideBySide } from "./side-by-side.js";
 
 /** What a job that writes files for many tables tells of itself. */
 export interface ManyTables {
@@ -76,7 +77,7 @@ export async function runTables(
 ): Promise<void> {
   if (context.mode === "plan") {
     const none: Leftovers = { async clear() {} };
-    await sideBySide(context, options, await wantedTables(context, options, tables), none, context.signal, work);
+    await workOn(context, options, await wantedTables(context, options, tables), none, context.signal, work);
     return;
   }
   await using lease = await context.step("take the lease", () =>
@@ -94,7 +95,7 @@ export async function runTables(
   const leftovers = await findLeftovers(context.storage, options, context.runId);
   const signal = AbortSignal.any([context.signal, lease.lost]);
   await putLastRun(context, options, { runId: context.runId, state: "RUNNING", failed: wanted });
-  await sideBySide(context, options, wanted, leftovers, signal, work);
+  await workOn(context, options, wanted, leftovers, signal, work);
   context.signal.throwIfAborted();
   if (lease.lost.aborted) throw lease.lost.reason;
   const failed = wanted.filter((table) => context.report.table(table).status === "FAILED");
@@ -109,7 +110,7 @@ export async function runTables(
   }
 }
 
-async function sideBySide(
+async function workOn(
   context: JobContext<unknown>,
   options: ManyTables,
   tables: readonly string[],
@@ -119,20 +120,14 @@ async function sideBySide(
 ): Promise<void> {
   // The report shows the tables in the order of the catalog, whichever ends first.
   for (const table of tables) context.report.table(table);
-  let next = 0;
-  const worker = async () => {
-    while (next < tables.length && !signal.aborted) {
-      const table = tables[next++];
-      if (table === undefined) return;
-      try {
-        await work(tableRun(context, options, table, leftovers, signal));
-        context.report.table(table).status ??= context.mode === "plan" ? "PLANNED" : "SUCCEEDED";
-      } catch (error) {
-        context.tableFailed(table, signal.aborted ? signal.reason : error);
-      }
+  await sideBySide(tables, options.parallelism, signal, async (table) => {
+    try {
+      await work(tableRun(context, options, table, leftovers, signal));
+      context.report.table(table).status ??= context.mode === "plan" ? "PLANNED" : "SUCCEEDED";
+    } catch (error) {
+      context.tableFailed(table, signal.aborted ? signal.reason : error);
     }
-  };
-  await Promise.all(Array.from({ length: Math.min(Math.max(options.parallelism, 1), tables.length) }, worker));
+  });
 }
 
 function tableRun(

@@ -34,8 +34,7 @@ export async function itemOfDynamoDb(
   key: MetadataKey,
   aws: AwsOptions,
 ): Promise<Readonly<Record<string, unknown>>> {
-  const client = new DynamoDBClient(awsClientConfig(aws));
-  try {
+  return await withTable(table, aws, async (client) => {
     const found = await findItems(client, table, key);
     const first = found[0];
     if (first === undefined) {
@@ -55,6 +54,27 @@ export async function itemOfDynamoDb(
       );
     }
     return fromDynamoDbItem(first);
+  });
+}
+
+/**
+ * The keys of all items; nothing else of them is read.
+ *
+ * @throws UserError as {@link itemOfDynamoDb}.
+ */
+export async function itemsOfDynamoDb(table: string, aws: AwsOptions): Promise<Readonly<Record<string, unknown>>[]> {
+  return await withTable(table, aws, async (client) => {
+    const items: Readonly<Record<string, unknown>>[] = [];
+    const keys = { TableName: table, ConsistentRead: true, ProjectionExpression: "source_system_id, metadata_type" };
+    for await (const page of paginateScan({ client }, keys)) items.push(...(page.Items ?? []).map(fromDynamoDbItem));
+    return items;
+  });
+}
+
+async function withTable<T>(table: string, aws: AwsOptions, work: (client: DynamoDBClient) => Promise<T>): Promise<T> {
+  const client = new DynamoDBClient(awsClientConfig(aws));
+  try {
+    return await work(client);
   } catch (error) {
     if (error instanceof UserError) throw error;
     if (awsErrorName(error) === "ResourceNotFoundException") {

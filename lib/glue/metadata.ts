@@ -20,20 +20,34 @@ export function createMetadataTable(aws: AwsOptions = {}): MetadataTable {
   return {
     async item(table, key) {
       if (isFileUri(table)) return itemOfFile(table, key);
-      if (existsSync(table)) {
-        throw new UserError(
-          "METADATA_TABLE_NOT_FOUND",
-          `${table} would be a DynamoDB table, but there is a file of that name`,
-          {
-            hint: `Did you mean --metadata_table_name file:${table}?`,
-            exitCode: ExitCode.configuration,
-          },
-        );
-      }
+      refuseFileName(table);
       const { itemOfDynamoDb } = await import("./metadata-dynamodb.js");
       return itemOfDynamoDb(table, key, aws);
     },
+    async systems(table, metadataType) {
+      if (isFileUri(table)) return systemsOf(await itemsOfFile(table), metadataType);
+      refuseFileName(table);
+      const { itemsOfDynamoDb } = await import("./metadata-dynamodb.js");
+      return systemsOf(await itemsOfDynamoDb(table, aws), metadataType);
+    },
   };
+}
+
+function refuseFileName(table: string): void {
+  if (!existsSync(table)) return;
+  throw new UserError(
+    "METADATA_TABLE_NOT_FOUND",
+    `${table} would be a DynamoDB table, but there is a file of that name`,
+    {
+      hint: `Did you mean --metadata_table_name file:${table}?`,
+      exitCode: ExitCode.configuration,
+    },
+  );
+}
+
+function systemsOf(items: readonly Readonly<Record<string, unknown>>[], metadataType: string): readonly string[] {
+  const ofType = items.filter((item) => String(item.metadata_type) === metadataType);
+  return [...new Set(ofType.map((item) => String(item.source_system_id)))].toSorted();
 }
 
 /** Ids are numbers in one table and text in the next; the command line has only text. */
@@ -45,7 +59,7 @@ export function hasKey(item: Readonly<Record<string, unknown>>, key: MetadataKey
  * The file holds an array of items, `{"items": [...]}`, or one item; each with plain values or DynamoDB's typed ones, so
  * that the output of `aws dynamodb get-item` or `scan` can be used as it is.
  */
-async function itemOfFile(table: string, key: MetadataKey): Promise<Readonly<Record<string, unknown>>> {
+async function itemsOfFile(table: string): Promise<Readonly<Record<string, unknown>>[]> {
   const file = pathOfFileUri(table);
   let text: string;
   try {
@@ -58,7 +72,12 @@ async function itemOfFile(table: string, key: MetadataKey): Promise<Readonly<Rec
       { hint: "Check --metadata_table_name", exitCode: ExitCode.configuration, cause: error },
     );
   }
-  const items = parseItems(text, file);
+  return parseItems(text, file);
+}
+
+async function itemOfFile(table: string, key: MetadataKey): Promise<Readonly<Record<string, unknown>>> {
+  const file = pathOfFileUri(table);
+  const items = await itemsOfFile(table);
   const found = items.filter((item) => hasKey(item, key));
   const first = found[0];
   if (first !== undefined && found.length === 1) return first;

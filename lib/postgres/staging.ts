@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { errorCode, statementError } from "./errors.js";
 import { quoteIdentifier, quoteLiteral, quoteTable, type TableName } from "./identifiers.js";
 import type { PostgresSession } from "./session.js";
@@ -30,9 +31,10 @@ export interface StagingOwner {
 
 const PREFIX = "glue_connect_stage_";
 
-/** The staging table of one attempt, in the target's schema: no two attempts share one. */
+/** The staging table of one attempt, in the target's schema: no two attempts share one, nor two targets of one run. */
 export function stagingTable(target: TableName, runId: string): TableName {
-  return { schema: target.schema, name: `${PREFIX}${runId.replace(/^jr_/, "").slice(0, 32)}` };
+  const hash = createHash("sha256").update(target.name).digest("hex").slice(0, 8);
+  return { schema: target.schema, name: `${PREFIX}${runId.replace(/^jr_/, "").slice(0, 32)}_${hash}` };
 }
 
 /** Creates the table with its owner's comment, both or neither. UNLOGGED: after a crash of the server it is empty, which is noticed. */

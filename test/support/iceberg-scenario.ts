@@ -86,7 +86,22 @@ export class IcebergScenario implements AsyncDisposable {
 
   /** The configuration item that the job reads: one file for each load, so that runs at once don't share it. */
   async writeItem(table: string, item: Overrides = {}): Promise<string> {
+    return await this.writeItems({ test: { table, item } });
+  }
+
+  /** One item for each system, by its id. */
+  async writeItems(systems: Readonly<Record<string, { table: string; item?: Overrides }>>): Promise<string> {
     const file = join(this.folder, `${randomUUID()}.json`);
+    const items = Object.entries(systems).map(([id, { table, item }]) => ({
+      source_system_id: id,
+      metadata_type: "incremental",
+      ...this.#target(table, item ?? {}),
+    }));
+    await writeFile(file, JSON.stringify(items));
+    return file;
+  }
+
+  #target(table: string, item: Overrides): Record<string, unknown> {
     const target: Record<string, unknown> = {
       "target.iceberg_properties.iceberg_configuration.iceberg_catalog_warehouse": pathToFileURL(this.servers.warehouse)
         .href,
@@ -103,16 +118,29 @@ export class IcebergScenario implements AsyncDisposable {
       if (value === undefined) delete target[`target.${key}`];
       else target[`target.${key}`] = value;
     }
-    await writeFile(file, JSON.stringify([{ source_system_id: "test", metadata_type: "incremental", ...target }]));
-    return file;
+    return target;
   }
 
   /** The job's command line for a configuration file. */
-  argv(itemFile: string, args: readonly string[] = []): string[] {
+  argv(itemFile: string, args: readonly string[] = [], system = "test"): string[] {
     return [
       ...["--JOB_NAME", "test", "--metadata_table_name", `file:${itemFile}`],
-      ...["--source_system_id", "test", "--metadata_type", "incremental", ...args],
+      ...["--source_system_id", system, "--metadata_type", "incremental", ...args],
     ];
+  }
+
+  /** Runs the job for several systems, and gives its result whatever it is. */
+  async loadSystems(
+    items: string,
+    system: string,
+    args: readonly string[] = [],
+    environment: Partial<RunEnvironment> = {},
+  ): Promise<RunResult> {
+    return await runJob(job, this.argv(items, args, system), {
+      sparkRemote: this.servers.sparkRemote,
+      postgresUrl: this.servers.postgresUrl,
+      ...environment,
+    });
   }
 
   /** Runs the job in this process, and gives its result whatever it is. */

@@ -4,11 +4,12 @@ import { ExitCode, UserError } from "../../errors.js";
  * Which tables of a database a run takes: patterns separated by commas, `*` and `?` as in file names, `!` in front excludes.
  * Case doesn't matter. Without a pattern that includes, all tables that aren't excluded are taken.
  *
+ * @param argument which argument has the patterns, for the error.
  * @example
  * tableFilter("acc*,!tmp_*")("account"); // true
  * @throws UserError `ARGUMENTS_INVALID` for an empty pattern.
  */
-export function tableFilter(patterns: string | undefined): (table: string) => boolean {
+export function tableFilter(patterns: string | undefined, argument = "tables"): (table: string) => boolean {
   if (patterns === undefined) return () => true;
   const include: RegExp[] = [];
   const exclude: RegExp[] = [];
@@ -16,7 +17,7 @@ export function tableFilter(patterns: string | undefined): (table: string) => bo
     const excluded = pattern.startsWith("!");
     const name = excluded ? pattern.slice(1).trim() : pattern;
     if (name === "") {
-      throw new UserError("ARGUMENTS_INVALID", `--tables ${JSON.stringify(patterns)} has an empty pattern`, {
+      throw new UserError("ARGUMENTS_INVALID", `--${argument} ${JSON.stringify(patterns)} has an empty pattern`, {
         hint: "Write patterns separated by commas, e.g. 'acc*,!tmp_*'",
         exitCode: ExitCode.usage,
       });
