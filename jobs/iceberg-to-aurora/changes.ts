@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import type { Reportable } from "../../lib/glue/report.js";
 import { STAGED_DELETE, STAGED_INSERT } from "../../lib/postgres/staging.js";
 import * as f from "../../lib/spark/functions/index.js";
-import { type DataFrame, quoteName, type Row, Window } from "../../lib/spark/index.js";
+import { AnalysisException, type DataFrame, quoteName, type Row, Window } from "../../lib/spark/index.js";
 import { type IcebergField, type IcebergSnapshot, schemaOfSnapshot, snapshotsBetween } from "./iceberg-metadata.js";
 import { checkUniqueness, type Key } from "./key.js";
 import { comparable, containsMap } from "./nested.js";
@@ -109,7 +109,11 @@ export async function changesBetween(
     }
   }
 
-  const touched = await touchedFiles(source, from, to, fields, key.positions);
+  const touched = await touchedFiles(source, from, to, fields, key.positions).catch((error: unknown) => {
+    // An Iceberg that is older than what is asked of its metadata tables.
+    if (error instanceof AnalysisException) return `its metadata tables can't be read: ${error.message}`;
+    throw error;
+  });
   if (typeof touched === "string") {
     if (find === "auto" && share * COST.changelog <= COST.compare) {
       return await byChangelog(range, `only the changelog tells what was touched: ${touched}`);

@@ -42,7 +42,8 @@ const PARTITIONS = [
 
 const PARTITION_FIELDS = ["region", "bucket(4, id)", "bucket(3, name)", "truncate(2, name)", "days(at)", "hours(at)"];
 
-test.each(seeds)("history %i", { timeout: 60_000 + STEPS * 30_000 }, async (seed) => {
+// Side by side: each has a table of its own, and mostly waits.
+test.concurrent.each(seeds)("history %i", { timeout: 120_000 + STEPS * 60_000 }, async (seed) => {
   const { below, pick } = randomOf(seed);
   const table = `history_${seed}`;
   const mode = pick(["copy-on-write", "merge-on-read"]);
