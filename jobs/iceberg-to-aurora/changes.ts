@@ -170,7 +170,7 @@ async function byChangelog({ source, from, to, fields, key }: Range, reason: str
     growth: async (rows, counts) => {
       // Equal rows that came together are one row here, with their number.
       const came = rows.where(f.col("op").notEqual(DELETE)).select(...keyColumns(key), f.col("copies"));
-      const read = await checkUniqueness(came, key, source.label);
+      const read = await checkUniqueness(came, key, source.label, "new and changed rows");
       return { rows: counts.inserts - counts.deletes, read };
     },
   };
@@ -201,7 +201,7 @@ async function byFiles(range: Range, touched: Touched, reason: string): Promise<
     growth: async (_rows, counts) => {
       const [was, is] = await Promise.all([
         before.count(),
-        checkUniqueness(after.select(...keyColumns(key), f.lit(1n).as("copies")), key, source.label),
+        checkUniqueness(after.select(...keyColumns(key), f.lit(1n).as("copies")), key, source.label, "rows of touched files"),
       ]);
       const problem =
         outside(BigInt(was), touched.before) ??

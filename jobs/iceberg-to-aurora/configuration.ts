@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { ExitCode, UserError } from "../../lib/errors.js";
 import { configurationValue } from "../../lib/glue/metadata.js";
+import { EMBEDDED_HOST } from "../../lib/glue/postgres-settings.js";
 import { nearest } from "../../lib/glue/suggest.js";
 import { identifierProblem, type TableName } from "../../lib/postgres/identifiers.js";
 
@@ -29,9 +30,6 @@ export interface Configuration {
   /** Keys that look like misspelt ones of ours: an optional key that isn't found changes what a run does. */
   readonly warnings: readonly string[];
 }
-
-/** The host that stands for the PostgreSQL which the runtime starts on this machine. */
-export const EMBEDDED_HOST = "embedded";
 
 const text = z
   .union([z.string(), z.number(), z.bigint()])

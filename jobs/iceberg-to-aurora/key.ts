@@ -98,8 +98,9 @@ export async function checkKey(rows: DataFrame, key: Key, label: string): Promis
  * The same for any rows, of which one may stand for several equal ones.
  *
  * @param rows the key's columns, and `copies`.
+ * @param what what the rows are, for the message.
  */
-export async function checkUniqueness(rows: DataFrame, key: Key, label: string): Promise<bigint> {
+export async function checkUniqueness(rows: DataFrame, key: Key, label: string, what = "rows"): Promise<bigint> {
   const columns = key.positions.map((position) => f.col(columnName(position)));
   const isNull = columns.map((column) => column.isNull()).reduce((any, one) => any.or(one));
   const perKey = rows.groupBy(...columns).agg(f.sum("copies").as("n"));
@@ -118,14 +119,14 @@ export async function checkUniqueness(rows: DataFrame, key: Key, label: string):
 
   const names = key.names.join(", ");
   const problems: string[] = [];
-  if (nulls > 0n) problems.push(`${nulls} of ${total} rows have NULL in ${names}`);
+  if (nulls > 0n) problems.push(`${nulls} of ${total} ${what} have NULL in ${names}`);
   if (shared > 0n) {
     const examples = await perKey
       .where(f.col("n").gt(1).and(f.not(isNull)))
       .limit(3)
       .collect();
     const shown = examples.map((row) => key.names.map((name, index) => `${name}=${String(row.get(index))}`).join(", "));
-    problems.push(`${shared} of ${total} rows share their ${names} with another, e.g. ${shown.join("; ")}`);
+    problems.push(`${shared} of ${total} ${what} share their ${names} with another, e.g. ${shown.join("; ")}`);
   }
   if (key.from === "first column") {
     throw new UserError("PRIMARY_KEY_UNKNOWN", `No primary key is known for ${label}, and its first column is none`, {

@@ -300,7 +300,7 @@ describe("two runs at once", () => {
           `SELECT pg_terminate_backend(l.pid) FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
             WHERE l.locktype = 'advisory' AND a.application_name LIKE 'glue-connect jr%'
               AND EXISTS (SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-                           WHERE n.nspname = $1 AND c.relname = 'glue_connect_stage_' || substr(a.application_name, 17))`,
+                           WHERE n.nspname = $1 AND c.relname LIKE 'glue_connect_stage_' || substr(a.application_name, 17) || '%')`,
           [scenario.name],
         );
         await scenario.iceberg("raced", "UPDATE $t SET name = 'newer' WHERE id = 1");
