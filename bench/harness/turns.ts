@@ -53,7 +53,10 @@ export async function inTurn(
       await contender.check();
       own.measures.push(measured);
       if (contender.steps !== undefined) own.steps.push(contender.steps());
-      log(`  ${round}. ${contender.name}: ${measured.seconds.toFixed(2)} s`);
+      const cpu = [measured.clientCpu, measured.sparkCpu, measured.postgresCpu]
+        .map((one) => one.toFixed(1))
+        .join(" + ");
+      log(`  ${round}. ${contender.name}: ${measured.seconds.toFixed(2)} s (CPU of client, Spark, PostgreSQL ${cpu})`);
     }
   }
   return runs;

@@ -111,7 +111,7 @@ export async function icebergToAurora(context: BenchContext): Promise<string> {
 
 /** So that no contender meets a cold JVM: every way once, on a small table. */
 async function warmUp(context: BenchContext): Promise<void> {
-  const rows = Math.min(context.rows, 50_000);
+  const rows = Math.min(context.rows, 20_000);
   const table = { rows, mode: "copy-on-write", partitioned: false } as const;
   const plans: RowPlan[] = [
     { name: "warm-up, full load", peers: ["original", "best"] },
