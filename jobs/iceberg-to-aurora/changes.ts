@@ -201,7 +201,12 @@ async function byFiles(range: Range, touched: Touched, reason: string): Promise<
     growth: async (_rows, counts) => {
       const [was, is] = await Promise.all([
         before.count(),
-        checkUniqueness(after.select(...keyColumns(key), f.lit(1n).as("copies")), key, source.label, "rows of touched files"),
+        checkUniqueness(
+          after.select(...keyColumns(key), f.lit(1n).as("copies")),
+          key,
+          source.label,
+          "rows of touched files",
+        ),
       ]);
       const problem =
         outside(BigInt(was), touched.before) ??
