@@ -5,6 +5,7 @@ import { nearest } from "../glue/suggest.js";
 /** The jobs that come with the package. Loaded by name when asked for: each brings a good part of the Spark client. */
 const BUILT_IN: Readonly<Record<string, () => Promise<{ readonly default: Job }>>> = {
   "iceberg-to-aurora": () => import("../../jobs/iceberg-to-aurora/job.js"),
+  "athena-cdc": () => import("../../jobs/athena-cdc/job.js"),
 };
 
 /** Names of the jobs that come with the package. */

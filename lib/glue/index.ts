@@ -7,6 +7,7 @@ export * from "./configuration-value.js";
 export * from "./context.js";
 export * from "./define-job.js";
 export { GlueArgumentError, getResolvedOptions, type ResolvedOptions } from "./get-resolved-options.js";
+export * as incremental from "./incremental/index.js";
 export * from "./many-tables.js";
 export { createMetadataTable, type MetadataKey } from "./metadata.js";
 export type { RunEnvironment, StepEvent } from "./open-run.js";

@@ -33,6 +33,9 @@ export function createObjectStore(aws: AwsOptions = {}): ObjectStore {
     async put(uri, body, options) {
       return (await storeOf(uri)).put(uri, body, options);
     },
+    async getRange(uri, from, to) {
+      return (await storeOf(uri)).getRange(uri, from, to);
+    },
     async head(uri) {
       return (await storeOf(uri)).head(uri);
     },

@@ -15,7 +15,7 @@ import { fileUriOfPath, isFileUri, pathOfFileUri } from "./uri.js";
  * hidden folder beside the file (see `file-versions.ts`). The file system must know hard links.
  */
 export function createFileStore(): ObjectStore {
-  return { get, put, head, list, copy, move, delete: remove, deleteAll };
+  return { get, getRange, put, head, list, copy, move, delete: remove, deleteAll };
 }
 
 async function get(uri: string): Promise<StoredObject | undefined> {
@@ -25,6 +25,20 @@ async function get(uri: string): Promise<StoredObject | undefined> {
     if (content === undefined) return undefined;
     const { body, etag, modified } = content;
     return { uri, body, size: body.length, etag, modified };
+  });
+}
+
+async function getRange(uri: string, from: number, to: number): Promise<Uint8Array> {
+  return await fileError(`reading ${uri}`, async () => {
+    try {
+      await using handle = await open(pathOfFileUri(uri), "r");
+      const bytes = new Uint8Array(to - from);
+      const { bytesRead } = await handle.read(bytes, 0, bytes.length, from);
+      return bytes.subarray(0, bytesRead);
+    } catch (error) {
+      if (hasCode(error, "ENOENT")) throw nothingToCopy(uri);
+      throw error;
+    }
   });
 }
 

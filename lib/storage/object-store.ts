@@ -40,6 +40,12 @@ export interface ObjectStore {
    *   `STORAGE_FAILED`, and for S3 `AWS_UNREACHABLE`, `AWS_THROTTLED` and the others of `awsFailure`.
    */
   put(uri: string, body: string | Uint8Array, options?: PutOptions): Promise<ObjectInfo>;
+  /**
+   * Bytes `from` (included) to `to` (excluded) of an object that doesn't change, e.g. a file's footer.
+   *
+   * @throws UserError `STORAGE_NOT_FOUND` when there is none.
+   */
+  getRange(uri: string, from: number, to: number): Promise<Uint8Array>;
   /** What is known of an object without reading it; `undefined` when there is none. */
   head(uri: string): Promise<ObjectInfo | undefined>;
   /** Every object below a prefix, in the byte order of their keys or paths, paged behind the scenes. */

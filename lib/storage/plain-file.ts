@@ -52,7 +52,7 @@ export function preconditionFailed(uri: string): UserError {
 }
 
 export function nothingToCopy(uri: string): UserError {
-  return new UserError("STORAGE_NOT_FOUND", `There is no ${uri} to copy`);
+  return new UserError("STORAGE_NOT_FOUND", `There is no ${uri}`);
 }
 
 /** Does something with files and turns the system's errors into ones for the user. */

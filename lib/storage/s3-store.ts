@@ -95,6 +95,18 @@ export function createS3Store(aws: AwsOptions): ObjectStore {
     get,
     head,
 
+    async getRange(uri, from, to) {
+      const { bucket, key } = objectLocation(uri);
+      try {
+        const range = { Bucket: bucket, Key: key, Range: `bytes=${from}-${to - 1}` };
+        const answer = await client.send(new GetObjectCommand(range));
+        return (await answer.Body?.transformToByteArray()) ?? new Uint8Array();
+      } catch (error) {
+        if (awsErrorName(error) === "NoSuchKey") throw nothingToCopy(uri, error);
+        throw failure(error, { bucket, key }, `reading ${uri}`, "s3:GetObject");
+      }
+    },
+
     async put(uri, body, options = {}) {
       const location = objectLocation(uri);
       const bytes = typeof body === "string" ? Buffer.from(body, "utf8") : body;
@@ -216,7 +228,7 @@ function preconditionFailed(uri: string, cause: unknown): UserError {
 }
 
 function nothingToCopy(uri: string, cause: unknown): UserError {
-  return new UserError("STORAGE_NOT_FOUND", `There is no ${uri} to copy`, { cause });
+  return new UserError("STORAGE_NOT_FOUND", `There is no ${uri}`, { cause });
 }
 
 function failure(error: unknown, { bucket }: S3Location, doing: string, permission: string): UserError {

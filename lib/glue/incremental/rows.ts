@@ -24,6 +24,7 @@ const ID = "glue_connect_id";
 const TIME = "glue_connect_time";
 const HASH = "glue_connect_hash";
 const RANK = "glue_connect_rank";
+const KNOWN = "glue_connect_known_";
 
 /** Columns of a dataset of delivered rows: who, when, SHA-256 of the row, how many equal ones. */
 export const DELIVERED_SCHEMA = "id STRING, time BIGINT, hash STRING, copies BIGINT";
@@ -69,19 +70,24 @@ export function undelivered(rows: DataFrame, shape: RowShape, delivered: DataFra
     RANK,
     f.row_number().over(Window.partitionBy(ID).orderBy(...newestFirst(shape))),
   );
-  const [known, time, hash, copies] = ["id", "time", "hash", "copies"].map((name) => f.col(`delivered.${name}`)) as [
-    Column,
-    Column,
-    Column,
-    Column,
+  // Under names that no table has: a table may well have an `id` and a `time`.
+  const [known, time, hash, copies] = [
+    f.col(`${KNOWN}id`),
+    f.col(`${KNOWN}time`),
+    f.col(`${KNOWN}hash`),
+    f.col(`${KNOWN}copies`),
   ];
+  const before = delivered
+    .groupBy("id")
+    .agg(f.max("time").as(`${KNOWN}time`), f.max("hash").as(`${KNOWN}hash`), f.sum("copies").as(`${KNOWN}copies`))
+    .withColumnRenamed("id", `${KNOWN}id`);
   const isVersion = f.col(ID).startsWith("k");
   const isNews = known.isNull().or(f.col(HASH).notEqual(hash).and(f.col(TIME).geq(time)));
   const isNew = f
     .when(isVersion, f.col(RANK).eqTo(1).and(isNews))
     .otherwise(f.col(RANK).gt(f.coalesce(copies, f.lit(0n))));
   return ranked
-    .join(delivered.as("delivered"), f.col(ID).eqTo(known), "left_outer")
+    .join(before, f.col(ID).eqTo(known), "left_outer")
     .where(isNew)
     .select(...columns);
 }
@@ -119,8 +125,10 @@ export function deliveredRows(
   }
   const [first, ...rest] = parts;
   if (first === undefined) throw new TypeError("deliveredRows needs rows of the batch or of the one before");
-  return rest
-    .reduce((all, one) => all.union(one), first)
+  const all = rest.reduce((union, one) => union.union(one), first);
+  // A bag is counted where it is read.
+  if (shape.key.length === 0) return all.drop("age").coalesce(1);
+  return all
     .groupBy("id")
     .agg(f.max_by(f.struct("time", "hash"), f.col("age")).as("newest"), f.sum("copies").as("copies"))
     .select(

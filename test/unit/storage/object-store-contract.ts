@@ -177,6 +177,14 @@ export function objectStoreContract(open: () => Promise<{ store: ObjectStore; ba
     expect(text((await store.get(`${base}from`))?.body)).toBe("2");
   });
 
+  test("getRange gives some of the bytes", async () => {
+    const { store, base } = await open();
+    await store.put(`${base}x`, "0123456789");
+    expect(text(await store.getRange(`${base}x`, 2, 5))).toBe("234");
+    expect(text(await store.getRange(`${base}x`, 8, 20))).toBe("89");
+    await expect(store.getRange(`${base}none`, 0, 1)).rejects.toMatchObject({ code: "STORAGE_NOT_FOUND" });
+  });
+
   test("head tells of an object what get does, without its content", async () => {
     const { store, base } = await open();
     expect(await store.head(`${base}x`)).toBeUndefined();

@@ -1,0 +1,135 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { build } from "esbuild";
+import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
+import { AthenaScenario } from "../support/athena-scenario.js";
+import type { JobChildInput } from "../support/job-child.js";
+
+const cache = join(import.meta.dirname, "..", "..", "node_modules", ".cache", "glue-connect");
+// Inside the project, so that the bundle finds the packages it leaves out.
+const bundle = join(cache, `job-child-${process.pid}.mjs`);
+let s: AthenaScenario;
+
+beforeAll(async () => {
+  mkdirSync(cache, { recursive: true });
+  [s] = await Promise.all([
+    AthenaScenario.create(inject("sparkRemote")),
+    build({
+      entryPoints: [join(import.meta.dirname, "..", "support", "job-child.ts")],
+      outfile: bundle,
+      bundle: true,
+      platform: "node",
+      target: "node20",
+      format: "esm",
+      packages: "external",
+    }),
+  ]);
+});
+afterAll(async () => {
+  await s[Symbol.asyncDispose]();
+  rmSync(bundle, { force: true });
+});
+
+async function child(args: readonly string[], killAt?: string) {
+  const input: JobChildInput = {
+    job: "athena-cdc",
+    argv: s.argv(...args),
+    sparkRemote: s.remote,
+    ...(killAt === undefined ? {} : { killAt }),
+  };
+  const process_ = spawn(process.execPath, ["--no-warnings", bundle, JSON.stringify(input)], {
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  let places = "";
+  let errors = "";
+  process_.stdout.on("data", (data) => {
+    places += data;
+  });
+  process_.stderr.on("data", (data) => {
+    errors += data;
+  });
+  const [code, signal] = (await once(process_, "close")) as [number | null, string | null];
+  return { code, signal, places: places.trim().split("\n"), errors };
+}
+
+const FORMATS = {
+  parquet: {
+    args: [],
+    places: [
+      "write the rows end",
+      "write what was delivered end",
+      "store what is to be published end",
+      "move a file end",
+      "store the state end",
+    ],
+  },
+  iceberg: {
+    args: ["--output_format", "iceberg"],
+    places: ["write the rows end", "commit to a branch end", "move main end", "store the state end"],
+  },
+};
+
+describe("SIGKILL of athena-cdc", () => {
+  test.each(Object.entries(FORMATS))(
+    "at the steps that move rows to %s, a rerun at once: newest rows with a key, the bag of rows without one",
+    async (format, { args, places }) => {
+      const [keyed, bag] = [`keyed_${format}`, `bag_${format}`];
+      s.keys(`z_${format}.csv`, `${keyed},id`);
+      for (const name of [keyed, bag]) {
+        await s.sql(
+          name,
+          "CREATE TABLE $t (id BIGINT, v STRING, updated_at TIMESTAMP) USING parquet",
+          "INSERT INTO $t SELECT id % 3, 'v0', TIMESTAMP'2026-03-01 10:00:00' FROM range(6)",
+        );
+      }
+      const both = ["--tables", `${keyed},${bag}`, "--parallelism", "1", ...args];
+      expect((await child(both)).errors).toBe("");
+      for (const [index, place] of places.entries()) {
+        for (const name of [keyed, bag]) {
+          await s.sql(
+            name,
+            `INSERT INTO $t SELECT id % 3, 'v${index + 1}', TIMESTAMP'2026-03-01 10:00:00' + make_interval(0,0,0,0,${index},0,0) FROM range(4)`,
+          );
+        }
+        // The first table in the catalog's order is the bag; the other one is killed in its turn.
+        for (const only of [bag, keyed]) {
+          const killed = await child(["--tables", only, ...args], place);
+          expect({ place, signal: killed.signal, last: killed.places.at(-1) }, killed.errors).toEqual({
+            place,
+            signal: "SIGKILL",
+            last: place,
+          });
+        }
+        const rerun = await child(both);
+        expect({ place, code: rerun.code }, rerun.errors).toEqual({ place, code: 0 });
+        await expectEqual(format, keyed, bag, place);
+      }
+    },
+    240_000,
+  );
+});
+
+async function expectEqual(format: string, keyed: string, bag: string, place: string): Promise<void> {
+  const output = async (table: string) => {
+    if (format === "parquet") return s.output(table);
+    await s.spark.conf.set({
+      "spark.sql.catalog.reader": "org.apache.iceberg.spark.SparkCatalog",
+      "spark.sql.catalog.reader.type": "hadoop",
+      "spark.sql.catalog.reader.warehouse": join(s.folder, "out"),
+      "spark.sql.catalog.reader.cache-enabled": "false",
+    });
+    return `reader.${table}`;
+  };
+  expect({ place, bag: await s.rows(`SELECT * FROM ${await output(bag)}`) }).toEqual({
+    place,
+    bag: await s.source(bag),
+  });
+  const newest = (from: string) =>
+    s.rows(`SELECT id, max_by(v, struct(updated_at, v)) AS v, max(updated_at) AS updated_at FROM ${from} GROUP BY id`);
+  const source = await newest(`${s.database}.${keyed}`);
+  expect({ place, keyed: await newest(await output(keyed)) }).toEqual({ place, keyed: source });
+  // An Iceberg table with a key holds the latest state itself.
+  if (format === "iceberg") expect(await s.rows(`SELECT * FROM ${await output(keyed)}`)).toEqual(source);
+}

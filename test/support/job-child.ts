@@ -1,0 +1,30 @@
+/**
+ * Runs a built-in job in a process of its own, and kills that process at a given place: what a power cut or the OOM killer
+ * does. Standard output is the list of places it came by.
+ */
+import { writeSync } from "node:fs";
+import { loadBuiltInJob } from "../../lib/cli/registry.js";
+import { runJob } from "../../lib/glue/index.js";
+
+/** What the parent hands over, as JSON in the first argument. */
+export interface JobChildInput {
+  readonly job: string;
+  readonly argv: readonly string[];
+  readonly sparkRemote: string;
+  /** `<step> start` or `<step> end`, the first time it is come by; left out: the run goes to its end. */
+  readonly killAt?: string;
+}
+
+const input = JSON.parse(process.argv[2] ?? "{}") as JobChildInput;
+const result = await runJob(await loadBuiltInJob(input.job), input.argv, {
+  sparkRemote: input.sparkRemote,
+  catalog: "spark",
+  onStep: async ({ name, phase }) => {
+    writeSync(1, `${name} ${phase}\n`);
+    if (`${name} ${phase}` !== input.killAt) return;
+    process.kill(process.pid, "SIGKILL");
+    await new Promise(() => undefined);
+  },
+});
+if (result.exitCode !== 0) console.error(JSON.stringify(result.report.toJSON()));
+process.exitCode = result.exitCode;
