@@ -10,6 +10,7 @@ import { type CliIo, write } from "./io.js";
 import { registerJobsCommand } from "./jobs.js";
 import { registerPlanCommand } from "./plan.js";
 import { registerRunCommand } from "./run.js";
+import { registerSampleCommand } from "./sample.js";
 import { printable, styleFor } from "./style.js";
 
 /**
@@ -55,6 +56,7 @@ function createProgram(io: CliIo, finish: (exitCode: ExitCode) => void): Command
   registerRunCommand(program, io, finish);
   registerPlanCommand(program, io, finish);
   registerJobsCommand(program, io);
+  registerSampleCommand(program, io);
   registerDemoCommand(program, io, finish);
   registerLocalCommand(program, {
     stdout: (text) => void io.stdout.write(text),

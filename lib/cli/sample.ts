@@ -1,0 +1,62 @@
+import { join } from "node:path";
+import { type Command, Option } from "commander";
+import { ExitCode, UserError } from "../errors.js";
+import type { SparkSession } from "../spark/index.js";
+import { interruptible } from "./interrupt.js";
+import { type CliIo, write } from "./io.js";
+import { localServers } from "./local-servers.js";
+import { createProgress } from "./progress.js";
+
+/** Sample data of a job. */
+interface JobSample {
+  /** @returns the command line of a run. */
+  makeSample(spark: SparkSession, folder: string): Promise<string[]>;
+  changeSample(spark: SparkSession, folder: string): Promise<void>;
+}
+
+const SAMPLES: Readonly<Record<string, () => Promise<JobSample>>> = {
+  "athena-cdc": () => import("../../jobs/athena-cdc/sample.js"),
+};
+
+/** `glue-connect sample JOB`: data for a first run, in the local Spark's catalog and in `.glue-connect/sample`. */
+export function registerSampleCommand(program: Command, io: CliIo): void {
+  program
+    .command("sample")
+    .description("Make sample data for a job on the Spark of this machine, and say how to run it")
+    .argument("<JOB>", `one of ${Object.keys(SAMPLES).join(", ")}`)
+    .option("--change", "add new and changed rows to the sample that is there, for an incremental run")
+    .addOption(new Option("--no-color", "no colours"))
+    .action(async (job: string, flags: { readonly change?: true; readonly color: boolean }) => {
+      const load = Object.hasOwn(SAMPLES, job) ? SAMPLES[job] : undefined;
+      if (load === undefined) {
+        throw new UserError("SAMPLE_UNKNOWN", `There is no sample for ${JSON.stringify(job)}`, {
+          hint: `There are samples for ${Object.keys(SAMPLES).join(", ")}`,
+          exitCode: ExitCode.usage,
+        });
+      }
+      const progress = createProgress(io, { debug: false, color: flags.color });
+      const interrupt = interruptible(() => progress.log.warn("interrupted"));
+      try {
+        const { SparkSession } = await import("../spark/index.js");
+        const { stateHome } = await import("../targets/local/directories.js");
+        const { remote } = await localServers(progress.log, interrupt.signal).spark({});
+        await using spark = await SparkSession.builder().remote(remote).signal(interrupt.signal).getOrCreate();
+        const folder = join(stateHome(), "sample", job);
+        const sample = await load();
+        if (flags.change) {
+          await sample.changeSample(spark, folder);
+          await write(io.stdout, "New and changed rows are there; run the job again.\n");
+          return;
+        }
+        const argv = await sample.makeSample(spark, folder);
+        const lines = argv.flatMap((token, index) => (token.startsWith("--") ? [`${token} ${argv[index + 1]}`] : []));
+        await write(
+          io.stdout,
+          `The sample is there, as long as this Spark is up (it stops after 30 idle minutes). Run it:\n  npx glue-connect run ${job} ${lines.join(" \\\n    ")}\nThen \`npx glue-connect sample ${job} --change\`, and run it again.\n`,
+        );
+      } finally {
+        progress.end();
+        interrupt.stop();
+      }
+    });
+}
