@@ -188,7 +188,7 @@ export class TableLoad {
     };
   }
 
-  async #watermarkOfIceberg(runId: string | undefined): Promise<bigint | undefined> {
+  async #watermarkOfIceberg(runId: string | null | undefined): Promise<bigint | undefined> {
     const { catalog, spark } = this.#parts;
     if (catalog === undefined) return undefined;
     const last = await watermarkOfTable(spark, catalog, this.#name);

@@ -57,17 +57,11 @@ async function child(args: readonly string[], killAt?: string) {
 const FORMATS = {
   parquet: {
     args: [],
-    places: [
-      "write the rows end",
-      "write what was delivered end",
-      "store what is to be published end",
-      "move a file end",
-      "store the state end",
-    ],
+    places: ["write the rows end", "store what is to be published end", "move a file end"],
   },
   iceberg: {
     args: ["--output_format", "iceberg"],
-    places: ["write the rows end", "commit to a branch end", "move main end", "store the state end"],
+    places: ["write the rows end", "commit to a branch end", "move main end"],
   },
 };
 
@@ -85,7 +79,7 @@ describe("SIGKILL of athena-cdc", () => {
         );
       }
       const both = ["--tables", `${keyed},${bag}`, "--parallelism", "1", ...args];
-      expect((await child(both)).errors).toBe("");
+      expect((await s.run(both)).report.toJSON().error).toBeUndefined();
       for (const [index, place] of places.entries()) {
         for (const name of [keyed, bag]) {
           await s.sql(
@@ -93,8 +87,8 @@ describe("SIGKILL of athena-cdc", () => {
             `INSERT INTO $t SELECT id % 3, 'v${index + 1}', TIMESTAMP'2026-03-01 10:00:00' + make_interval(0,0,0,0,${index},0,0) FROM range(4)`,
           );
         }
-        // The first table in the catalog's order is the bag; the other one is killed in its turn.
-        for (const only of [bag, keyed]) {
+        // The bag shows what is doubled; the other one is killed in the midst of publishing.
+        for (const only of index === 2 ? [bag, keyed] : [bag]) {
           const killed = await child(["--tables", only, ...args], place);
           expect({ place, signal: killed.signal, last: killed.places.at(-1) }, killed.errors).toEqual({
             place,
@@ -102,8 +96,8 @@ describe("SIGKILL of athena-cdc", () => {
             last: place,
           });
         }
-        const rerun = await child(both);
-        expect({ place, code: rerun.code }, rerun.errors).toEqual({ place, code: 0 });
+        const rerun = await s.run(both);
+        expect({ place, error: rerun.report.toJSON().error }).toEqual({ place, error: undefined });
         await expectEqual(format, keyed, bag, place);
       }
     },

@@ -10,7 +10,7 @@ import { SparkSession } from "../../lib/spark/index.js";
 
 /** Where one table's newest rows are looked up: of equal keys and times the greatest other values win, as the job states. */
 const newest = (from: string, key: string, order: string) =>
-  `SELECT * EXCEPT (rn) FROM (SELECT *, row_number() OVER (PARTITION BY ${key} ORDER BY ${order}) AS rn FROM ${from}) WHERE rn = 1`;
+  `SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY ${key} ORDER BY ${order}) AS rn FROM ${from}) WHERE rn = 1`;
 
 /** A database of Spark's catalog, an output and trackers, in a folder of their own. */
 export class AthenaScenario implements AsyncDisposable {

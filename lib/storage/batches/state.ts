@@ -57,8 +57,8 @@ export interface BatchState<Watermark extends JsonValue> {
   readonly version: 1;
   /** Raised by one with each put, so that the same bytes are never put twice. */
   readonly generation: number;
-  /** The run that made this state. */
-  readonly runId: string;
+  /** The run whose batch was published last; `null`: none was. */
+  readonly runId: string | null;
   /** What the state belongs to; a state of something else is refused. */
   readonly source: string;
   readonly watermark: Watermark | null;

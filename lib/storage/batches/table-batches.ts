@@ -1,5 +1,5 @@
 import type { ObjectStore } from "../object-store.js";
-import { childUri } from "../uri.js";
+import { childUri, parentUri } from "../uri.js";
 import { attemptFiles, attemptsFolder, type Leftovers } from "./attempt.js";
 import { publishFiles } from "./publish-files.js";
 import type { AddedFile, BatchState, JsonValue, PublishingIntent, Settled } from "./state.js";
@@ -148,7 +148,6 @@ export class TableBatches<Watermark extends JsonValue> {
     const present = this.#present();
     const started = {
       ...present,
-      runId,
       intent: { kind: "started" as const, runId, owner },
       // From here on the tracker's present value is a known one; that it counts must outlive this process.
       ...(tracked === undefined || tracked.from === "state"
@@ -183,12 +182,17 @@ export class TableBatches<Watermark extends JsonValue> {
       commit: outcome.commit ?? null,
       next: { watermark, delivered, tracker, details },
     };
-    await step("store what is to be published", () => this.#put({ ...before, runId, intent }));
+    await step("store what is to be published", () => this.#put({ ...before, intent }));
     const finished = await this.#finish(this.#present(), intent);
     await step("clear what the batch leaves", async () => {
       await store.deleteAll(`${folder}/`);
-      const kept = new Set(Object.values(finished.delivered));
-      for (const uri of Object.values(before.delivered)) if (!kept.has(uri)) await store.deleteAll(`${uri}/`);
+      const kept = Object.values(finished.delivered);
+      for (const uri of Object.values(before.delivered)) {
+        // The run's folder around it goes too when nothing else of it counts: file systems keep empty ones.
+        const around = `${parentUri(uri)}/`;
+        const folder = kept.some((one) => one.startsWith(around)) ? `${uri}/` : around;
+        if (!kept.includes(uri)) await store.deleteAll(folder);
+      }
     });
     return finished;
   }
@@ -250,7 +254,7 @@ export class TableBatches<Watermark extends JsonValue> {
       this.#state ?? {
         version: 1,
         generation: 0,
-        runId: this.#options.runId,
+        runId: null,
         source: this.#options.source,
         watermark: null,
         delivered: {},

@@ -75,6 +75,7 @@ describe("file store", () => {
       outfile: raiser,
       bundle: true,
       platform: "node",
+      target: "node20",
       format: "esm",
     });
     const acknowledged = await Promise.all(

@@ -1,0 +1,260 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import {
+  acquireLease,
+  canonicalUri,
+  childUri,
+  createObjectStore,
+  fileUriOfPath,
+  formatTrackerTime,
+  hadoopPath,
+  hadoopReadPath,
+  lastLoadTracker,
+  lineTracker,
+  MaxTimestampsFile,
+  type ObjectStore,
+  parentUri,
+  parseTrackerTime,
+} from "../../../lib/storage/index.js";
+import { addToSource, batchRun, outputRows, stateOf, tableBatches, trackerUri } from "../../support/batch-run.js";
+
+let root: string;
+let count = 0;
+beforeAll(async () => {
+  root = await mkdtemp(path.join(tmpdir(), "glue-connect-batches-"));
+});
+afterAll(() => rm(root, { recursive: true, force: true }));
+const store = createObjectStore();
+const place = () => fileUriOfPath(path.join(root, String(count++)));
+const text = async (uri: string) => Buffer.from((await store.get(uri))?.body ?? []).toString("utf8");
+
+describe("tracker times", () => {
+  test.each([
+    ["2026-03-01 10:00:00", "2026-03-01 10:00:00"],
+    ["2026-03-01 10:00:00.342680", "2026-03-01 10:00:00.34268"],
+    ["2026-03-01T10:00:00.000001Z", "2026-03-01 10:00:00.000001"],
+    ["2026-03-01", "2026-03-01 00:00:00"],
+    ["1969-12-31 23:59:59.999999", "1969-12-31 23:59:59.999999"],
+  ])("%s is %s", (given, canonical) => {
+    const micros = parseTrackerTime(given);
+    expect(micros === undefined ? undefined : formatTrackerTime(micros)).toBe(canonical);
+  });
+
+  test.each([
+    "",
+    "None",
+    "2026-02-30",
+    "2026-03-01 25:00:00",
+    "1772359200",
+    "2026-03-01 10:00:00.1234567",
+    "2026-03-01 10:00:00+02:00",
+  ])("%j is none", (given) => expect(parseTrackerTime(given)).toBeUndefined());
+});
+
+describe("documented trackers", () => {
+  test("one line a table, kept when the user changed it meanwhile", async () => {
+    const uri = `${place()}/orders.txt`;
+    const tracker = lineTracker(store, uri);
+    expect(await tracker.read()).toBeNull();
+    expect(await tracker.write("2026-03-01 10:00:00.34268", null)).toBeUndefined();
+    expect(await text(uri)).toBe("2026-03-01 10:00:00.34268\n");
+    const other = lineTracker(store, uri);
+    await other.read();
+    await other.write("2026-03-02 10:00:00", "2026-03-01 10:00:00.34268");
+    expect(await tracker.write("2026-03-03 10:00:00", "2026-03-01 10:00:00.34268")).toBe("2026-03-02 10:00:00");
+    expect(await text(uri)).toBe("2026-03-02 10:00:00\n");
+  });
+
+  test("a folder as Spark's text writer leaves it is read, and stays a folder", async () => {
+    const uri = `${place()}/orders.txt`;
+    await store.put(`${uri}/_SUCCESS`, "");
+    await store.put(`${uri}/part-00000-x.txt`, "2026-03-01 10:00:00\n");
+    const tracker = lineTracker(store, uri);
+    expect(await tracker.read()).toBe("2026-03-01 10:00:00");
+    await tracker.write("2026-03-02 10:00:00", "2026-03-01 10:00:00");
+    expect(await text(`${uri}/part-00000-x.txt`)).toBe("2026-03-02 10:00:00\n");
+  });
+
+  test("last_load_timestamp", async () => {
+    const uri = `${place()}/last.csv`;
+    await store.put(uri, 'last_load_timestamp\r\n"2026-03-01 10:00:00"\r\n');
+    const tracker = lastLoadTracker(store, uri);
+    expect(await tracker.read()).toBe("2026-03-01 10:00:00");
+    await tracker.write("2026-03-01 10:00:00.5", "2026-03-01 10:00:00");
+    expect(await text(uri)).toBe("last_load_timestamp\n2026-03-01 10:00:00.5\n");
+  });
+
+  test("max_timestamps: rows are merged, others' rows stay, also written at once", async () => {
+    const uri = `${place()}/max_timestamps.csv`;
+    await store.put(uri, 'table_name,max_timestamp\n"other, table",2026-01-01 00:00:00\nt1,2026-01-02 00:00:00\n');
+    const [one, two] = [new MaxTimestampsFile(store, uri), new MaxTimestampsFile(store, uri)];
+    expect(await one.tracker("t1").read()).toBe("2026-01-02 00:00:00");
+    expect(await one.tracker("t2").read()).toBeNull();
+    const names = Array.from({ length: 20 }, (_, index) => `n${index}`);
+    await Promise.all(
+      names.map((name, index) => (index % 2 ? one : two).tracker(name).write(`2026-03-01 10:00:${10 + index}`, null)),
+    );
+    expect(await one.tracker("t1").write("2026-05-01 00:00:00", "2026-01-01 00:00:00")).toBe("2026-01-02 00:00:00");
+    const lines = (await text(uri)).trim().split("\n");
+    expect(lines.slice(0, 3)).toEqual([
+      "table_name,max_timestamp",
+      '"other, table",2026-01-01 00:00:00',
+      "t1,2026-01-02 00:00:00",
+    ]);
+    expect(lines.slice(3).toSorted()).toEqual(
+      names.map((name, index) => `${name},2026-03-01 10:00:${10 + index}`).toSorted(),
+    );
+  });
+
+  test.each(["None", "2026-03-01\n2026-03-02", "1970"])("unreadable: %j", async (content) => {
+    const uri = `${place()}/x.txt`;
+    await store.put(uri, content);
+    const unreadable = { code: "TRACKER_UNREADABLE", exitCode: 66 };
+    await expect(lineTracker(store, uri).read()).rejects.toMatchObject(unreadable);
+    await expect(lastLoadTracker(store, uri).read()).rejects.toMatchObject(unreadable);
+    await expect(new MaxTimestampsFile(store, uri).tracker("t").read()).rejects.toMatchObject(unreadable);
+  });
+
+  test("an empty line tracker is unreadable, an empty file of rows has no rows", async () => {
+    const uri = `${place()}/x.txt`;
+    await store.put(uri, "");
+    await expect(lineTracker(store, uri).read()).rejects.toMatchObject({ code: "TRACKER_UNREADABLE" });
+    expect(await new MaxTimestampsFile(store, uri).tracker("t").read()).toBeNull();
+  });
+});
+
+describe("leases", () => {
+  const lease = (folder: string, runId: string, more = {}) =>
+    acquireLease({ store, folder, runId, what: "it", expiresAfterMs: 400, ...more });
+
+  test("one holder; free again when it is given back", async () => {
+    const folder = place();
+    const first = await lease(folder, "one");
+    await expect(lease(folder, "two")).rejects.toMatchObject({ code: "ConcurrentRunsExceededException", exitCode: 75 });
+    await first[Symbol.asyncDispose]();
+    await using third = await lease(folder, "three");
+    expect(third.lost.aborted).toBe(false);
+  });
+
+  test("of many that ask at once one gets it", async () => {
+    const folder = place();
+    const outcomes = await Promise.allSettled(Array.from({ length: 8 }, (_, index) => lease(folder, `run${index}`)));
+    const held = outcomes.filter((outcome) => outcome.status === "fulfilled");
+    expect(held).toHaveLength(1);
+    for (const { value } of held) await value[Symbol.asyncDispose]();
+  });
+
+  test("of a process that is gone it is taken at once, and of one that fell silent when it has run out", async () => {
+    const folder = place();
+    const dead = { self: "dead", isGone: () => false };
+    const silent: ObjectStore = {
+      ...store,
+      put: async (uri, body, options) =>
+        uri.endsWith("holder.json") || beats++ < 1
+          ? store.put(uri, body, options)
+          : { uri, size: 0, etag: "", modified: new Date() },
+    };
+    let beats = 0;
+    const first = await lease(folder, "silent", { store: silent, process: dead });
+    const started = performance.now();
+    const second = await lease(folder, "second", { process: { self: "second", isGone: () => false } });
+    expect(performance.now() - started).toBeGreaterThan(200);
+    await new Promise((resolve) => first.lost.addEventListener("abort", resolve));
+    expect(first.lost.reason).toMatchObject({ code: "LEASE_LOST" });
+    const third = await lease(folder, "third", {
+      expiresAfterMs: 60_000,
+      process: { self: "third", isGone: (mark: string) => mark === "second" },
+    });
+    await Promise.all([first, second, third].map((held) => held[Symbol.asyncDispose]()));
+  });
+});
+
+describe("table batches", () => {
+  test("a state that another run changed meanwhile: nothing half-done, and the other's batch stays", async () => {
+    const base = place();
+    await addToSource(store, base, 1, 2);
+    const batches = tableBatches(store, base, "slow");
+    await batches.open();
+    const batch = await batches.begin();
+    await store.put(`${batch.attempt}/part-0.txt`, "1\n2");
+    await batchRun({ base, runId: "quick" });
+    const outcome = { add: true, watermark: 2, delivered: {}, tracker: "1970-01-01 00:00:00.000002", details: null };
+    await expect(batch.publish(outcome)).rejects.toMatchObject({ code: "BATCH_TAKEN_OVER", exitCode: 75 });
+    expect(await outputRows(store, base)).toEqual([1, 2]);
+    expect(await stateOf(store, base)).toMatchObject({ runId: "quick", watermark: 2, intent: null });
+  });
+
+  test("files of a batch that someone deleted before it was published are missed, not forgotten", async () => {
+    const base = place();
+    const step = async <T>(name: string, work: () => Promise<T>) => {
+      if (name === "publish") throw new Error("the power is gone");
+      return await work();
+    };
+    const batches = tableBatches(store, base, "first", { step });
+    await batches.open();
+    const batch = await batches.begin();
+    await store.put(`${batch.attempt}/part-0.txt`, "1");
+    const outcome = { add: true, watermark: 1, delivered: {}, tracker: null, details: null };
+    await expect(batch.publish(outcome)).rejects.toThrow("the power is gone");
+    await store.deleteAll(`${batch.attempt}/`);
+    await expect(tableBatches(store, base, "second").open()).rejects.toMatchObject({ code: "BATCH_FILES_MISSING" });
+  });
+
+  test("a put whose answer is lost is known as our own, and one that never arrived is repeated", async () => {
+    const base = place();
+    let puts = 0;
+    const flaky: ObjectStore = {
+      ...store,
+      async put(uri, body, options) {
+        if (!uri.includes("/state/orders.json")) return await store.put(uri, body, options);
+        puts++;
+        if (puts === 1) throw new Error("lost on the way there");
+        const done = await store.put(uri, body, options);
+        if (puts === 2) throw new Error("lost on the way back");
+        return done;
+      },
+    };
+    const batches = tableBatches(flaky, base, "run");
+    await batches.open();
+    const batch = await batches.begin();
+    expect(await stateOf(store, base)).toMatchObject({ generation: 1, intent: { kind: "started", runId: "run" } });
+    await batch.abandon();
+    expect(await stateOf(store, base)).toMatchObject({ generation: 2, intent: null });
+  });
+
+  test("a reset tracker counts also when the run that saw it first was killed", async () => {
+    const base = place();
+    await addToSource(store, base, 1, 2, 3);
+    await batchRun({ base, runId: "one" });
+    await store.put(trackerUri(base), "1970-01-01 00:00:00.000001\n");
+    const killed = tableBatches(store, base, "two");
+    expect((await killed.open()).tracker).toEqual({ from: "reset", value: "1970-01-01 00:00:00.000001" });
+    await killed.begin();
+    expect((await tableBatches(store, base, "three").open()).tracker).toEqual({
+      from: "reset",
+      value: "1970-01-01 00:00:00.000001",
+    });
+  });
+
+  test("a state of something else is refused", async () => {
+    const base = place();
+    await addToSource(store, base, 1);
+    await batchRun({ base, runId: "one" });
+    await expect(tableBatches(store, base, "two", { source: "other" }).open()).rejects.toMatchObject({
+      code: "STATE_OF_OTHER_SOURCE",
+    });
+    await store.put(`${base}/state/orders.json`, "{");
+    await expect(tableBatches(store, base, "two").open()).rejects.toMatchObject({ code: "STATE_UNREADABLE" });
+  });
+});
+
+test("URIs of folders and names", () => {
+  expect(childUri("s3://b/out/", "a b", "c=1")).toBe("s3://b/out/a b/c=1");
+  expect(childUri("file:///x%20y", "ä/b")).toBe("file:///x%20y/%C3%A4%2Fb");
+  expect(parentUri("s3://b/k/x.csv")).toBe("s3://b/k");
+  expect(canonicalUri("s3a://b/k/")).toBe("s3://b/k");
+  expect(hadoopPath("file:///x%20y/z")).toBe("file:///x y/z");
+  expect(hadoopReadPath("s3://b/{a}*")).toBe("s3://b/\\{a\\}\\*");
+});
