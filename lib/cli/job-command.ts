@@ -3,6 +3,7 @@ import path from "node:path";
 import { type Command, Option } from "commander";
 import { ExitCode, UserError } from "../errors.js";
 import type { CatalogKind } from "../glue/catalog/catalog.js";
+import type { FlagSetting } from "../glue/config/resolve.js";
 import type { RunMode } from "../glue/context.js";
 import type { Job } from "../glue/define-job.js";
 import type { RunReport } from "../glue/report.js";
@@ -10,6 +11,7 @@ import { type RunResult, runJob } from "../glue/run-job.js";
 import { sparkVersionOption } from "../targets/local/command.js";
 import type { SparkVersion } from "../targets/local/spark-version.js";
 import { ask, canAsk } from "./ask.js";
+import { addConfigOptions, type ConfigFlags, loadConfig } from "./config-options.js";
 import { interruptible } from "./interrupt.js";
 import { type CliIo, widthOf, write } from "./io.js";
 import { jobHelp } from "./job-help.js";
@@ -22,7 +24,7 @@ import { printable, styleFor } from "./style.js";
 /** Told the exit code of what a command did. */
 export type Finish = (exitCode: ExitCode) => void;
 
-interface Flags {
+interface Flags extends ConfigFlags {
   readonly remote?: string;
   readonly spark?: SparkVersion;
   readonly postgresUrl?: string;
@@ -42,8 +44,7 @@ export function addJobCommand(
   io: CliIo,
   finish: Finish,
 ): void {
-  const command = program
-    .command(mode)
+  const command = addConfigOptions(program.command(mode))
     .description(texts.description)
     .usage("JOB --JOB_NAME <name> [arguments of the job] [options]")
     .argument("[JOB]", "name of a built-in job, or path of a module (.ts, .js, .mjs) whose default export is a job")
@@ -116,16 +117,18 @@ async function execute(job: Job, argv: readonly string[], mode: RunMode, flags: 
   const interrupt = interruptible(() =>
     progress.log.warn("interrupted: stopping the query and rolling back; once more ends this process at once"),
   );
-  const servers = localServers(progress.log, interrupt.signal, flags.spark);
-  const remote = flags.remote ?? (flags.spark === undefined ? nonEmpty(io.env.SPARK_REMOTE) : undefined);
-  const postgresUrl = flags.postgresUrl ?? nonEmpty(io.env.GLUE_CONNECT_POSTGRES_URL);
   try {
+    const { settings } = await loadConfig(flags, io, flagSettings(flags));
+    const { spark, postgresUrl, catalog } = settings;
+    const servers = localServers(progress.log, interrupt.signal, spark);
+    // --spark names a Spark of this machine, whatever server a variable names.
+    const remote = flags.spark === undefined ? settings.remote : undefined;
     const result = await runJob(job, argv, {
       mode,
       sparkRemote: remote ?? servers.spark,
       ...(postgresUrl === undefined ? {} : { postgresUrl }),
       embeddedPostgres: servers.postgres,
-      ...(flags.catalog === undefined ? {} : { catalog: flags.catalog }),
+      ...(catalog === undefined ? {} : { catalog }),
       ...(canAsk(io) ? { confirm: (question: string) => ask(question, interrupt.signal) } : {}),
       log: progress.log,
       onStep: progress.onStep,
@@ -184,6 +187,13 @@ async function writeReport(report: RunReport, file: string): Promise<UserError |
   }
 }
 
-function nonEmpty(text: string | undefined): string | undefined {
-  return text === "" ? undefined : text;
+/** The options that say a setting of the configuration. */
+function flagSettings(flags: Flags): FlagSetting[] {
+  const said: [string, string, unknown][] = [
+    ["remote", "--remote", flags.remote],
+    ["spark", "--spark", flags.spark],
+    ["postgresUrl", "--postgres-url", flags.postgresUrl],
+    ["catalog", "--catalog", flags.catalog],
+  ];
+  return said.flatMap(([key, flag, value]) => (value === undefined ? [] : [{ path: [key], value, flag }]));
 }

@@ -5,6 +5,7 @@ import { ExitCode } from "../errors.js";
 import { describeFailure } from "../glue/failure.js";
 import { registerLocalCommand } from "../targets/local/command.js";
 import { packageRoot } from "../targets/local/package-root.js";
+import { registerConfigCommand } from "./config.js";
 import { registerDemoCommand } from "./demo.js";
 import { type CliIo, write } from "./io.js";
 import { registerJobsCommand } from "./jobs.js";
@@ -57,6 +58,7 @@ function createProgram(io: CliIo, finish: (exitCode: ExitCode) => void): Command
   registerPlanCommand(program, io, finish);
   registerJobsCommand(program, io);
   registerSampleCommand(program, io);
+  registerConfigCommand(program, io);
   registerDemoCommand(program, io, finish);
   registerLocalCommand(program, {
     stdout: (text) => void io.stdout.write(text),

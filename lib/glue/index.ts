@@ -3,6 +3,7 @@ export { ExitCode, UserError, type UserErrorOptions } from "../errors.js";
 export { type Logger, type LogLevel, silentLogger } from "../logger.js";
 export * from "./args.js";
 export * from "./catalog/index.js";
+export * from "./config/index.js";
 export * from "./configuration-value.js";
 export * from "./context.js";
 export * from "./define-job.js";
