@@ -4,7 +4,7 @@ import { STAGED_DELETE, STAGED_INSERT } from "../../lib/postgres/staging.js";
 import * as f from "../../lib/spark/functions/index.js";
 import { AnalysisException, type DataFrame, quoteName, type Row, Window } from "../../lib/spark/index.js";
 import { type IcebergField, type IcebergSnapshot, schemaOfSnapshot, snapshotsBetween } from "./iceberg-metadata.js";
-import { checkUniqueness, type Key } from "./key.js";
+import { checkUniqueness, countKeys, type Key, keyColumns } from "./key.js";
 import { comparable, containsMap } from "./nested.js";
 import { columnName, readSnapshot, type Source } from "./source.js";
 import { type Touched, type TouchedEnd, touchedFiles } from "./touched-files.js";
@@ -25,21 +25,27 @@ export interface Changes {
   /** How much of the source the way reads, for the report. */
   readonly reads?: Readonly<Record<string, Reportable>> & { readonly bytes: number };
   /**
-   * By how many rows the new snapshot is longer than the old one, found out without reading more than the change, and with the
-   * keys of the rows that came held to be unique. A key that came and that an untouched row has, too, isn't seen here: the
-   * target has it already, see {@link ApplyRequest.insertsAreNew}. `undefined`: only a count of the whole snapshot tells.
+   * By how many rows the new snapshot is longer than the old one, whose keys are known to be unique; found out without sorting
+   * all rows by key, and with the keys of the rows that came held to be unique.
    *
    * @param rows {@link Changes.rows}, or a cached copy.
+   * @returns `undefined`: only a count of the whole snapshot by key tells.
    * @throws UserError `PRIMARY_KEY_VIOLATED`, `PRIMARY_KEY_UNKNOWN`.
    * @throws DoubtfulChanges when the numbers don't agree with each other.
    */
-  readonly growth?: (rows: DataFrame, counts: ChangeCounts) => Promise<Growth>;
+  readonly growth?: (rows: DataFrame, counts: ChangeCounts) => Promise<Growth | undefined>;
 }
 
 export interface Growth {
   readonly rows: bigint;
   /** Rows of the new snapshot that were looked at. */
   readonly read: bigint;
+  /**
+   * The rows of the new snapshot, where all of them were counted. When the old one's, all with keys of their own, and the growth add up
+   * to them, then the new one's keys are unique, too. Where they weren't, a key that came and that an untouched row has, too, goes
+   * unseen here: the target has it already, see {@link ApplyRequest.insertsAreNew}.
+   */
+  readonly counted?: bigint;
 }
 
 /** Numbers that had to agree didn't: the changes are to be found by comparing the snapshots. */
@@ -159,7 +165,19 @@ function partialObstacle({ source, from, to, fields, key }: Range): string | und
 
 async function byComparison({ source, from, to, fields, key }: Range, reason: string): Promise<Changes> {
   const [before, after] = await Promise.all([readSnapshot(source, from, fields), readSnapshot(source, to, fields)]);
-  return { rows: compared(before, after, fields, key.positions), way: "compare", reason };
+  return {
+    rows: compared(before, after, fields, key.positions),
+    way: "compare",
+    reason,
+    // Each key that several rows of the new snapshot share, and each that is NULL, makes the count greater than what the changes add up to,
+    // but for new keys, and those are looked at.
+    growth: async (rows, counts) => {
+      const came = rows.where(f.col("op").notEqual(DELETE)).select(...keyColumns(key), f.lit(1n).as("copies"));
+      const [keys, counted] = await Promise.all([countKeys(came, key), after.count()]);
+      if (keys.nulls > 0n || keys.shared > 0n) return undefined;
+      return { rows: counts.inserts - counts.deletes, read: BigInt(counted), counted: BigInt(counted) };
+    },
+  };
 }
 
 async function byChangelog({ source, from, to, fields, key }: Range, reason: string): Promise<Changes> {
@@ -224,8 +242,6 @@ function outside(rows: bigint, end: TouchedEnd): string | undefined {
     ? `the touched files have ${end.leastRows} to ${end.records} rows by their manifests, and ${rows} were found`
     : undefined;
 }
-
-const keyColumns = (key: Key) => key.positions.map((position) => f.col(columnName(position)));
 
 /** What stands against `create_changelog_view`, or `undefined`. Any doubt counts: the comparison is always right. */
 export function changelogObstacle(

@@ -1,5 +1,5 @@
 import { commentSql } from "../../lib/postgres/alteration.js";
-import type { AppliedColumn } from "../../lib/postgres/apply.js";
+import type { AppliedColumn, NewTable } from "../../lib/postgres/apply.js";
 import { identifierProblem, quoteIdentifier, quoteTable, type TableName } from "../../lib/postgres/identifiers.js";
 import type { StagingColumn } from "../../lib/postgres/staging.js";
 import type { Table, TableColumn } from "../../lib/postgres/table.js";
@@ -407,14 +407,17 @@ function checkOtherColumns(
   }
 }
 
-/** CREATE TABLE for a target that is missing: required fields are NOT NULL, and the key is the primary key. */
-export function createTableSql(table: TableName, columns: readonly ColumnMapping[]): string {
+/** What makes a target that is missing: required fields are NOT NULL, and the key is the primary key. */
+export function createTableSql(table: TableName, columns: readonly ColumnMapping[]): NewTable {
   const definitions = columns.map(
     (column) =>
       `${quoteIdentifier(column.target)} ${column.type}${column.key || column.field.required ? " NOT NULL" : ""}`,
   );
   const keys = columns.filter((column) => column.key).map((column) => quoteIdentifier(column.target));
-  return `CREATE TABLE ${quoteTable(table)} (${[...definitions, `PRIMARY KEY (${keys.join(", ")})`].join(", ")})`;
+  return {
+    table: `CREATE TABLE ${quoteTable(table)} (${definitions.join(", ")})`,
+    key: `ALTER TABLE ${quoteTable(table)} ADD PRIMARY KEY (${keys.join(", ")})`,
+  };
 }
 
 /** The source's documentation of its columns, as comments on those of a table that was just created. */

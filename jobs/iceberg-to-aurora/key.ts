@@ -80,6 +80,15 @@ function positionOf(schema: IcebergSchema, name: string): number | undefined {
   return alike.length === 1 ? alike[0] : undefined;
 }
 
+/** What a key's columns are found to be. */
+export interface KeyCounts {
+  readonly rows: bigint;
+  /** Rows with NULL in a column of the key. */
+  readonly nulls: bigint;
+  /** Rows whose key another one has, too. */
+  readonly shared: bigint;
+}
+
 /**
  * Counts the rows of a snapshot, and holds its key to be unique and without NULL; both are needed for every comparison by
  * key to be right.
@@ -90,39 +99,61 @@ function positionOf(schema: IcebergSchema, name: string): number | undefined {
  *   key was only guessed.
  */
 export async function checkKey(rows: DataFrame, key: Key, label: string): Promise<bigint> {
-  const columns = key.positions.map((position) => f.col(columnName(position)));
-  return await checkUniqueness(rows.select(...columns, f.lit(1n).as("copies")), key, label);
+  return await checkUniqueness(rows.select(...keyColumns(key), f.lit(1n).as("copies")), key, label);
 }
 
+/** The columns of a key among `f0`, `f1`, ... */
+export const keyColumns = (key: Key) => key.positions.map((position) => f.col(columnName(position)));
+
 /**
- * The same for any rows, of which one may stand for several equal ones.
+ * Counts rows that have no key or share one.
  *
- * @param rows the key's columns, and `copies`.
- * @param what what the rows are, for the message.
+ * @param rows the key's columns, and `copies`: for how many equal rows one stands.
  */
-export async function checkUniqueness(rows: DataFrame, key: Key, label: string, what = "rows"): Promise<bigint> {
-  const columns = key.positions.map((position) => f.col(columnName(position)));
-  const isNull = columns.map((column) => column.isNull()).reduce((any, one) => any.or(one));
-  const perKey = rows.groupBy(...columns).agg(f.sum("copies").as("n"));
+export async function countKeys(rows: DataFrame, key: Key): Promise<KeyCounts> {
+  const isNull = hasNull(key);
   const sumOf = (column: ReturnType<typeof f.col>, name: string) => f.coalesce(f.sum(column), f.lit(0n)).as(name);
-  const [found] = await perKey
+  const [found] = await perKey(rows, key)
     .agg(
       sumOf(f.col("n"), "total"),
       sumOf(f.when(isNull, f.col("n")), "nulls"),
       sumOf(f.when(f.not(isNull).and(f.col("n").gt(1)), f.col("n")), "shared"),
     )
     .collect();
-  const total = found?.getBigInt(0) ?? 0n;
-  const nulls = found?.getBigInt(1) ?? 0n;
-  const shared = found?.getBigInt(2) ?? 0n;
+  return {
+    rows: found?.getBigInt(0) ?? 0n,
+    nulls: found?.getBigInt(1) ?? 0n,
+    shared: found?.getBigInt(2) ?? 0n,
+  };
+}
+
+const perKey = (rows: DataFrame, key: Key) => rows.groupBy(...keyColumns(key)).agg(f.sum("copies").as("n"));
+const hasNull = (key: Key) =>
+  keyColumns(key)
+    .map((column) => column.isNull())
+    .reduce((any, one) => any.or(one));
+
+/**
+ * The same as {@link checkKey} for any rows, of which one may stand for several equal ones.
+ *
+ * @param rows the key's columns, and `copies`.
+ * @param what what the rows are, for the message.
+ */
+export async function checkUniqueness(rows: DataFrame, key: Key, label: string, what = "rows"): Promise<bigint> {
+  const { rows: total, nulls, shared } = await countKeys(rows, key);
   if (nulls === 0n && shared === 0n) return total;
 
   const names = key.names.join(", ");
   const problems: string[] = [];
   if (nulls > 0n) problems.push(`${nulls} of ${total} ${what} have NULL in ${names}`);
   if (shared > 0n) {
-    const examples = await perKey
-      .where(f.col("n").gt(1).and(f.not(isNull)))
+    const examples = await perKey(rows, key)
+      .where(
+        f
+          .col("n")
+          .gt(1)
+          .and(f.not(hasNull(key))),
+      )
       .limit(3)
       .collect();
     const shown = examples.map((row) => key.names.map((name, index) => `${name}=${String(row.get(index))}`).join(", "));

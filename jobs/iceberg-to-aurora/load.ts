@@ -41,7 +41,7 @@ interface RowCounts {
   readonly staged: bigint;
   readonly total: bigint;
   /** The total was reckoned from the last one and the changes, not counted. */
-  readonly reckoned?: boolean;
+  readonly insertsAreNew?: boolean;
 }
 
 /** One run for one table, once both ends are open. */
@@ -196,8 +196,13 @@ export class Load {
       );
     }
     for (const warning of warnings) this.#context.report.warn("COLUMN", warning);
-    const create = this.#table === undefined ? [createTableSql(this.#configuration.target, columns)] : [];
-    this.#report.ddl.splice(0, this.#report.ddl.length, ...create, ...this.#ddl);
+    const create = this.#table === undefined ? createTableSql(this.#configuration.target, columns) : undefined;
+    this.#report.ddl.splice(
+      0,
+      this.#report.ddl.length,
+      ...(create === undefined ? [] : [create.table, create.key]),
+      ...this.#ddl,
+    );
     return columns;
   }
 
@@ -239,8 +244,10 @@ export class Load {
     const counts = changes.way === "everything" ? undefined : await countChanges(rows);
     const growth = counts === undefined ? undefined : await changes.growth?.(rows, counts);
     const known = this.#knownRows(decision);
-    const reckoned = growth !== undefined && known !== null;
-    const total = reckoned ? known + growth.rows : await this.#countSnapshot();
+    const counted = growth?.counted;
+    const reckoned =
+      growth !== undefined && known !== null && (counted === undefined || counted === known + growth.rows);
+    const total = reckoned ? known + growth.rows : await this.#countRows(changes);
     const recorded = recordedRows(this.#source.metadata, this.#selection.to);
     if (reckoned && recorded !== undefined && recorded !== total) {
       throw new DoubtfulChanges(`the new snapshot has ${recorded} rows by its summary, and ${total} by the changes`);
@@ -266,7 +273,7 @@ export class Load {
     this.#report.updated = Number(counts.updates);
     this.#report.deleted = Number(counts.deletes);
     this.#report.changes = changes.way !== "reconcile" || this.#target.state?.snapshotId !== this.#selection.to;
-    return { staged: counts.total, total, reckoned };
+    return { staged: counts.total, total, insertsAreNew: reckoned && counted === undefined };
   }
 
   /** Rows of the snapshot that the changes start from, where the state tells. */
@@ -275,7 +282,14 @@ export class Load {
     return decision.kind === "changes" && state?.snapshotId === decision.from ? state.sourceRows : null;
   }
 
-  async #countSnapshot(): Promise<bigint> {
+  /** PostgreSQL finds out whether the keys are unique when it makes a new table's primary key; that needs no look of Spark's. */
+  async #countRows(changes: Changes): Promise<bigint> {
+    const keyIsToBeMade = this.#table === undefined && changes.way === "everything" && this.#context.mode === "run";
+    return keyIsToBeMade ? BigInt(await changes.rows.count()) : await this.#checkKey();
+  }
+
+  /** @throws UserError `PRIMARY_KEY_VIOLATED`, `PRIMARY_KEY_UNKNOWN`. */
+  async #checkKey(): Promise<bigint> {
     const snapshot = await readSnapshot(this.#source, this.#selection.to, this.#schema.fields);
     return await checkKey(snapshot, this.#key, this.#source.label);
   }
@@ -350,7 +364,7 @@ export class Load {
           columns: appliedColumns(columns),
           stagedRows: counted.staged,
           targetRows: counted.total,
-          insertsAreNew: counted.reckoned === true,
+          insertsAreNew: counted.insertsAreNew === true,
           keyIsUnique: this.#keyIsPrimary(columns),
           rows: kind,
           deletes: this.#deletes,
@@ -376,6 +390,7 @@ export class Load {
         await dropStaging(session, staging, LEFTOVER_WAIT_MS).catch(() => undefined);
         await session.close();
       }
+      if (error instanceof UserError && error.code === "STAGING_NOT_UNIQUE") await this.#checkKey();
       throw error;
     }
   }

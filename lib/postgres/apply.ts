@@ -26,6 +26,14 @@ export type Deletes =
   | { readonly kind: "hard" }
   | { readonly kind: "soft"; readonly column: string; readonly type: "timestamp" | "boolean" };
 
+/** The statements that make a target. */
+export interface NewTable {
+  /** CREATE TABLE, without the key. */
+  readonly table: string;
+  /** ALTER TABLE ... ADD PRIMARY KEY, once the rows are in: that is the faster order, and it finds out whether the key is one. */
+  readonly key: string;
+}
+
 /** What one transaction is to do. */
 export interface ApplyRequest {
   readonly target: TableName;
@@ -49,8 +57,8 @@ export interface ApplyRequest {
   readonly rows: "changes" | "everything";
   /** How rows go: out of the table, or marked in a column of it. */
   readonly deletes: Deletes;
-  /** CREATE TABLE, when the target is missing. */
-  readonly create?: string;
+  /** What makes the target, when it is missing. */
+  readonly create?: NewTable;
   /** Statements that make the target fit the rows: columns added, dropped, renamed, widened; comments. */
   readonly ddl: readonly string[];
   /** The target as it was when the changes were found; `undefined`: it was missing. */
@@ -105,7 +113,7 @@ export async function applyStaged(
       await begin(session, request);
       if (request.create !== undefined) {
         doing = `creating ${label}`;
-        await session.query(request.create);
+        await session.query(request.create.table);
       } else {
         await lockTarget(session, request);
       }
@@ -128,6 +136,11 @@ export async function applyStaged(
     const updated = await step("update", () => updateRows(session, request));
     doing = `inserting into ${label}`;
     const inserted = await step("insert", () => insertRows(session, request));
+    if (request.create !== undefined) {
+      const { key } = request.create;
+      doing = `making the primary key of ${label}`;
+      await step("make the primary key", () => session.query(key));
+    }
     doing = `counting the rows of ${label}`;
     await step("count the target's rows", () => checkTarget(session, request));
     doing = `storing the state in ${request.state.name}`;
@@ -143,6 +156,7 @@ export async function applyStaged(
     if (errorCode(error) === "42P07" && request.create !== undefined)
       throw targetChanged(request, "it was created meanwhile");
     if (error instanceof Error && error.name === "AbortError") throw error;
+    if (request.create !== undefined && keyRefused(error, request)) throw notUnique(request);
     throw statementError(error, doing);
   }
 }
@@ -295,17 +309,30 @@ async function checkStaged(session: PostgresSession, request: ApplyRequest): Pro
       },
     );
   }
+  // Statistics are of no use where all rows are read once; and the primary key is made of them.
+  if (request.create !== undefined) return stagedTwice;
   const distinct = await session.query<{ n: string }>(
     `SELECT count(*) AS n FROM (SELECT 1 FROM ${staging} GROUP BY ${keys.join(", ")}) AS k`,
   );
-  if (BigInt(onlyRow(distinct).n) !== staged) {
-    throw new UserError("STAGING_NOT_UNIQUE", `The staging table ${staging} holds unlike rows of one key`, {
-      hint: "Nothing was changed; run again",
-      exitCode: ExitCode.retryable,
-    });
-  }
+  if (BigInt(onlyRow(distinct).n) !== staged) throw notUnique(request);
   await session.query(`ANALYZE ${staging}`);
   return stagedTwice;
+}
+
+/** A new table's key didn't take the rows: two share one, or one has NULL in it. */
+function keyRefused(error: unknown, request: ApplyRequest): boolean {
+  const code = errorCode(error);
+  if (code === "23505") return true;
+  const column = (error as { column?: unknown }).column;
+  return code === "23502" && request.columns.some((one) => one.key && one.target === column);
+}
+
+function notUnique(request: Pick<ApplyRequest, "staging">): UserError {
+  const staging = quoteTable(request.staging);
+  return new UserError("STAGING_NOT_UNIQUE", `The staging table ${staging} holds unlike rows of one key, or none`, {
+    hint: "Nothing was changed; run again",
+    exitCode: ExitCode.retryable,
+  });
 }
 
 async function checkInserts(session: PostgresSession, request: ApplyRequest): Promise<void> {
@@ -426,12 +453,13 @@ async function insertRows(session: PostgresSession, request: ApplyRequest): Prom
     names.push(mark.column);
     values.push(mark.alive);
   }
+  const known =
+    request.create === undefined ? ` AND NOT EXISTS (SELECT 1 FROM ${target} AS t WHERE ${sameKey(request)})` : "";
   const overriding = request.overridingSystemValue ? " OVERRIDING SYSTEM VALUE" : "";
   const inserted = await session.query(
     `INSERT INTO ${target} (${names.join(", ")})${overriding}
      SELECT ${values.join(", ")} FROM ${quoteTable(request.staging)} AS s
-      WHERE s.${OPERATION_COLUMN} <> '${STAGED_DELETE}'
-        AND NOT EXISTS (SELECT 1 FROM ${target} AS t WHERE ${sameKey(request)})`,
+      WHERE s.${OPERATION_COLUMN} <> '${STAGED_DELETE}'${known}`,
   );
   return BigInt(inserted.count);
 }

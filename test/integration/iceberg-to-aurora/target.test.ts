@@ -321,7 +321,10 @@ describe("plan", () => {
     expect(first.report.toJSON().tables[`${scenario.name}.planned`]).toMatchObject({
       status: "PLANNED",
       inserted: 3,
-      ddl: [`CREATE TABLE "${scenario.name}"."planned" ("id" bigint NOT NULL, "name" text, PRIMARY KEY ("id"))`],
+      ddl: [
+        `CREATE TABLE "${scenario.name}"."planned" ("id" bigint NOT NULL, "name" text)`,
+        `ALTER TABLE "${scenario.name}"."planned" ADD PRIMARY KEY ("id")`,
+      ],
     });
     expect(
       await scenario.rows("SELECT 1 FROM pg_tables WHERE schemaname = $1 AND tablename = 'planned'", [scenario.name]),

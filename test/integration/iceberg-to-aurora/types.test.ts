@@ -324,7 +324,7 @@ test("uuids, which Spark's DDL can't make, are decoded into columns that the job
   const { columns, problems } = mapColumns(fields, ["id"], undefined);
   expect(problems).toEqual([]);
   const [id, list] = columns;
-  await scenario.database.query(createTableSql({ schema: scenario.name, name: "uuids" }, columns));
+  await scenario.database.query(createTableSql({ schema: scenario.name, name: "uuids" }, columns).table);
   const uuid = "5a1c5f6e-0000-4000-8000-000000000001";
   await scenario.database.query(
     `INSERT INTO ${scenario.target("uuids")} SELECT ${id?.decode("s.c1")}, ${list?.decode("s.c2")} FROM (SELECT $1::${id?.staging.type} AS c1, $2::${list?.staging.type} AS c2) AS s`,
