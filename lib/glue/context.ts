@@ -1,4 +1,4 @@
-import type { Logger } from "../logger.js";
+import type { Logger, LogLevel } from "../logger.js";
 import type { PostgresConnection } from "../postgres/connection.js";
 import type { SparkSession } from "../spark/index.js";
 import type { ObjectStore } from "../storage/object-store.js";
@@ -41,6 +41,8 @@ export interface PostgresSettings {
   readonly database: string | undefined;
   /** Reference for {@link Secrets}; fields `username` and `password`. */
   readonly secret: string | undefined;
+  /** User name and password themselves, where a configuration holds them instead of a secret's name. */
+  readonly login?: { readonly username: string; readonly password: string };
   /** libpq's `sslmode`: `disable`, `prefer`, `require`, `verify-ca`, `verify-full`. Default: `require`, on this machine `disable`. */
   readonly sslMode?: string | undefined;
   /** Absolute path of a PEM file with the authorities to trust, here and on every executor; without a mode: `verify-full`. */
@@ -51,6 +53,13 @@ export interface PostgresSettings {
 export interface SparkNeeds {
   /** URIs of what Spark reads or writes: `s3://` ones need jars that a local server hasn't got otherwise. */
   readonly locations?: readonly string[];
+}
+
+/** A line of a log that a job keeps. */
+export interface KeptLogLine {
+  readonly at: Date;
+  readonly level: LogLevel;
+  readonly message: string;
 }
 
 /** All a job may touch. The same on a laptop and on AWS; what differs is behind these fields. */
@@ -79,6 +88,12 @@ export interface JobContext<Args> {
    */
   postgres(settings: PostgresSettings): Promise<PostgresConnection>;
   readonly log: Logger;
+  /**
+   * Keeps what is logged from now on, from `info` up, without secrets; for jobs that hand their log over at the end.
+   *
+   * @returns the lines so far, as a function because there will be more.
+   */
+  keepLog(): () => readonly KeptLogLine[];
   readonly report: RunReport;
   /** Aborted by Ctrl-C, SIGTERM or a timeout: pass it on to everything that waits. */
   readonly signal: AbortSignal;

@@ -1,13 +1,13 @@
 import { randomBytes } from "node:crypto";
 import type { AwsOptions } from "../aws.js";
 import { ExitCode, UserError } from "../errors.js";
-import { type Logger, silentLogger } from "../logger.js";
+import { type Logger, type LogLevel, silentLogger } from "../logger.js";
 import type { PostgresConnection } from "../postgres/connection.js";
 import type { HeaderProvider, SparkSession } from "../spark/index.js";
 import { createObjectStore } from "../storage/create-object-store.js";
 import type { CatalogKind, DataCatalog } from "./catalog/catalog.js";
 import { createSparkCatalog } from "./catalog/spark-catalog.js";
-import type { JobContext, RunMode, Secrets, SparkNeeds } from "./context.js";
+import type { JobContext, KeptLogLine, RunMode, Secrets, SparkNeeds } from "./context.js";
 import { describeFailure } from "./failure.js";
 import { createMetadataTable } from "./metadata.js";
 import { EMBEDDED_HOST, resolvePostgres } from "./postgres-settings.js";
@@ -70,7 +70,8 @@ export function openRun<Args>(
   const mode = environment.mode ?? "run";
   const report = new RunReport({ job: job.name, jobName: parsed.jobName, runId, mode });
   const mask = new SecretMask();
-  const log = maskedLogger(environment.log ?? silentLogger, mask);
+  const kept: KeptLogLine[][] = [];
+  const log = maskedLogger(teed(environment.log ?? silentLogger, kept), mask);
   const signal = environment.signal ?? new AbortController().signal;
   const aws = environment.aws ?? {};
   const secrets = maskedSecrets(createSecrets(aws), mask);
@@ -106,6 +107,11 @@ export function openRun<Args>(
       return connection;
     },
     log,
+    keepLog() {
+      const lines: KeptLogLine[] = [];
+      kept.push(lines);
+      return () => lines;
+    },
     report,
     signal,
     async step(name, work, table) {
@@ -183,6 +189,22 @@ function maskedSecrets(secrets: Secrets, mask: SecretMask): Secrets {
       mask.addFields(secret);
       return secret;
     },
+  };
+}
+
+/** A logger whose lines also go into what jobs keep. */
+function teed(log: Logger, kept: readonly KeptLogLine[][]): Logger {
+  const level =
+    (name: Exclude<LogLevel, "debug">): Logger["info"] =>
+    (message, given) => {
+      for (const lines of kept) lines.push({ at: new Date(), level: name, message });
+      log[name](message, given);
+    };
+  return {
+    debug: (message, given) => log.debug(message, given),
+    info: level("info"),
+    warn: level("warn"),
+    error: level("error"),
   };
 }
 

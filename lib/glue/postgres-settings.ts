@@ -41,23 +41,25 @@ export async function resolvePostgres(
     }
     return sources.embedded(settings.database);
   }
-  const { database, secret } = settings;
+  const { database, secret, login: given } = settings;
   const { tls, problems } = configuredTls(settings);
-  if (database === undefined || secret === undefined || problems.length > 0) {
+  if (database === undefined || (secret === undefined && given === undefined) || problems.length > 0) {
     throw new UserError(
       "POSTGRES_SETTINGS_INVALID",
       `The configuration of PostgreSQL at ${settings.host} can't be used`,
       {
         problems: [
           ...(database === undefined ? ["the name of the database is missing"] : []),
-          ...(secret === undefined ? ["the name of the secret with username and password is missing"] : []),
+          ...(secret === undefined && given === undefined
+            ? ["the name of the secret with username and password is missing"]
+            : []),
           ...problems,
         ],
         exitCode: ExitCode.configuration,
       },
     );
   }
-  const login = credentials(await sources.secrets.get(secret), secret);
+  const login = given ?? credentials(await sources.secrets.get(secret ?? ""), secret ?? "");
   return {
     host: settings.host,
     port: settings.port ?? DEFAULT_PORT,

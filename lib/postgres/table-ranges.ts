@@ -1,11 +1,14 @@
-import { quoteTable, type TableName } from "./identifiers.js";
+import { quoteIdentifier, quoteTable, type TableName } from "./identifiers.js";
 import type { PostgresSession } from "./session.js";
 
 /** A part of a table that one reader reads: `SELECT ... FROM <from> WHERE <where>`. */
 export interface TableRange {
   /** Quoted name of the table or of one of its partitions. */
   readonly from: string;
+  /** `true`, or a condition on `part`. */
   readonly where: string;
+  /** The column that the condition is on, as quoted in SQL; default: `ctid`. */
+  readonly part?: string;
 }
 
 /** Below this many blocks another reader costs more than it saves. */
@@ -18,7 +21,7 @@ const MIN_BLOCKS = 2_000;
  * @param readers how many are wanted at the most for the whole table.
  */
 export async function tableRanges(
-  session: PostgresSession,
+  session: Pick<PostgresSession, "query">,
   table: TableName,
   readers: number,
 ): Promise<readonly TableRange[]> {
@@ -44,5 +47,41 @@ export async function tableRanges(
       const end = index === parts - 1 ? "" : ` AND ctid < ${edge(index + 1)}`;
       return { from: name, where: `ctid >= ${edge(index)}${end}` };
     });
+  });
+}
+
+/**
+ * Parts of a table by ranges of a whole-number column, for what has no blocks of its own: views, foreign tables, and servers
+ * before PostgreSQL 14, which read the whole table for each range of blocks. The edges are those of the database's own
+ * statistics (`pg_stats`), so that the parts are of about equal size; without any there is one part.
+ */
+export async function keyRanges(
+  session: Pick<PostgresSession, "query">,
+  table: TableName,
+  column: string,
+  readers: number,
+): Promise<readonly TableRange[]> {
+  const { rows } = await session.query<{ bounds: string[] | null }>(
+    `SELECT histogram_bounds::text::text[] AS bounds FROM pg_catalog.pg_stats
+      WHERE schemaname = $1 AND tablename = $2 AND attname = $3 AND NOT inherited`,
+    [table.schema, table.name, column],
+  );
+  const bounds = (rows[0]?.bounds ?? []).filter((bound) => /^-?\d+$/.test(bound));
+  const parts = Math.max(1, Math.min(readers, bounds.length - 1));
+  const from = quoteTable(table);
+  if (parts === 1) return [{ from, where: "true" }];
+  const part = quoteIdentifier(column);
+  const edges = Array.from(
+    { length: parts - 1 },
+    (_, index) => bounds[Math.floor(((index + 1) * (bounds.length - 1)) / parts)] ?? "0",
+  );
+  return Array.from({ length: parts }, (_, index) => {
+    const [low, high] = [edges[index - 1], edges[index]];
+    const conditions = [
+      ...(low === undefined ? [] : [`${part} >= ${low}`]),
+      ...(high === undefined ? [] : [`${part} < ${high}`]),
+    ];
+    const where = conditions.join(" AND ");
+    return { from, part, where: low === undefined ? `(${where} OR ${part} IS NULL)` : where };
   });
 }

@@ -93,6 +93,31 @@ export function undelivered(rows: DataFrame, shape: RowShape, delivered: DataFra
 }
 
 /**
+ * As {@link undelivered}, for one snapshot of a database: each key has one row there, and it is the current one, also when
+ * its time is older than the delivered one's. So no row needs to be ranked, and rows that can't have been delivered needn't be
+ * looked up. With rows as a bag it is the same as {@link undelivered}.
+ *
+ * @param known BOOLEAN column of `rows` that says whether a row may have been delivered; it stays.
+ */
+export function undeliveredCurrent(rows: DataFrame, shape: RowShape, delivered: DataFrame, known: string): DataFrame {
+  if (shape.key.length === 0) return undelivered(rows, shape, delivered);
+  const columns = rows.select("*");
+  return withIdentity(columns, shape, f.col(known))
+    .join(
+      delivered.select(f.col("id").as(`${KNOWN}id`), f.col("hash").as(`${KNOWN}hash`)),
+      f.col(ID).eqTo(f.col(`${KNOWN}id`)),
+      "left_outer",
+    )
+    .where(
+      f
+        .col(`${KNOWN}id`)
+        .isNull()
+        .or(f.col(HASH).notEqual(f.col(`${KNOWN}hash`))),
+    )
+    .drop(ID, TIME, HASH, `${KNOWN}id`, `${KNOWN}hash`);
+}
+
+/**
  * The dataset of delivered rows after a batch: those that the batch wrote, and those before it, from a time on.
  *
  * @param written what the batch wrote, read from its files, because the source may have changed meanwhile.
@@ -101,13 +126,13 @@ export function undelivered(rows: DataFrame, shape: RowShape, delivered: DataFra
 export function deliveredRows(
   written: DataFrame | undefined,
   shape: RowShape & { readonly clock: Clock },
-  from: bigint,
+  from: bigint | undefined,
   before: DataFrame | undefined,
 ): DataFrame {
   const parts: DataFrame[] = [];
   if (written !== undefined) {
     parts.push(
-      withIdentity(written.where(atOrAfter(shape.clock, from)), shape).select(
+      withIdentity(from === undefined ? written : written.where(atOrAfter(shape.clock, from)), shape).select(
         f.lit(1).as("age"),
         f.col(ID).as("id"),
         f.col(TIME).as("time"),
@@ -119,7 +144,7 @@ export function deliveredRows(
   if (before !== undefined) {
     parts.push(
       before
-        .where(f.col("time").geq(from))
+        .where(from === undefined ? f.lit(true) : f.col("time").geq(from))
         .select(f.lit(0).as("age"), f.col("id"), f.col("time"), f.col("hash"), f.col("copies")),
     );
   }
@@ -140,16 +165,23 @@ export function deliveredRows(
     .coalesce(1);
 }
 
-/** Adds who a row is: its key, or itself where it has none. */
-function withIdentity(rows: DataFrame, { schema, clock, key }: RowShape): DataFrame {
-  const hashed = rows.withColumn(HASH, rowHash(schema)).withColumn(TIME, clock?.micros ?? f.lit(null).cast("bigint"));
+/**
+ * Adds who a row is: its key, or itself where it has none.
+ *
+ * @param only of the others it is NULL, without any computing.
+ */
+function withIdentity(rows: DataFrame, { schema, clock, key }: RowShape, only?: Column): DataFrame {
+  const asked = (value: Column) => (only === undefined ? value : f.when(only, value));
+  const hashed = rows
+    .withColumn(HASH, asked(rowHash(schema)))
+    .withColumn(TIME, clock?.micros ?? f.lit(null).cast("bigint"));
   const self = f.concat(f.lit("r"), f.col(HASH));
   if (key.length === 0) return hashed.withColumn(ID, self);
   const keys = key.map((name) => f.col(quoteName(name)));
   const named = f.struct(...keys.map((column, index) => column.as(`k${index}`)));
   return hashed.withColumn(
     ID,
-    f.when(anyNull(keys), self).otherwise(f.concat(f.lit("k"), f.to_json(named, JSON_OPTIONS))),
+    asked(f.when(anyNull(keys), self).otherwise(f.concat(f.lit("k"), f.to_json(named, JSON_OPTIONS)))),
   );
 }
 
