@@ -41,14 +41,20 @@ export function fileUriOfPath(file: string): string {
 }
 
 /**
- * The URI of something below a folder. Names are given as they are; in a `file:///` URI they come out percent-encoded.
+ * The URI of something below a folder. Names are given as they are; in a `file:///` URI they come out percent-encoded, as
+ * {@link fileUriOfPath} and so listings spell them.
  *
  * @example
  * childUri("s3://lake/out", "orders", "a b.parquet"); // "s3://lake/out/orders/a b.parquet"
  */
 export function childUri(folder: string, ...names: readonly string[]): string {
-  const encode = folder.startsWith("file:/") ? encodeURIComponent : (name: string) => name;
+  const encode = folder.startsWith("file:/") ? encodedName : (name: string) => name;
   return [folder.replace(/\/+$/, ""), ...names.map(encode)].join("/");
+}
+
+/** A slash in a name is no separator. */
+function encodedName(name: string): string {
+  return fileUriOfPath(`/${name}`).slice("file:///".length).replaceAll("/", "%2F");
 }
 
 /**

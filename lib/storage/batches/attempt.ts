@@ -62,7 +62,7 @@ export async function findLeftovers(
   await Promise.all([collect(attemptsFolder(place.output), 1), collect(childUri(place.stateFolder, "delivered"), 0)]);
   return {
     async clear(table, keep) {
-      const name = childUri("file:///", table).slice("file:///".length);
+      const name = childUri("file:///_", table).slice("file:///_/".length);
       const kept = [...keep].map(canonicalUri);
       // Listed names are percent-encoded on files and plain on S3.
       for (const folder of new Set([...(folders.get(table) ?? []), ...(folders.get(name) ?? [])])) {
