@@ -6,6 +6,7 @@ import { nearest } from "../glue/suggest.js";
 const BUILT_IN: Readonly<Record<string, () => Promise<{ readonly default: Job }>>> = {
   "iceberg-to-aurora": () => import("../../jobs/iceberg-to-aurora/job.js"),
   "athena-cdc": () => import("../../jobs/athena-cdc/job.js"),
+  "jdbc-cdc": () => import("../../jobs/jdbc-cdc/job.js"),
 };
 
 /** Names of the jobs that come with the package. */

@@ -1,28 +1,33 @@
 import { join } from "node:path";
 import { type Command, Option } from "commander";
 import { ExitCode, UserError } from "../errors.js";
+import type { PostgresConnection } from "../postgres/connection.js";
 import type { SparkSession } from "../spark/index.js";
 import { interruptible } from "./interrupt.js";
 import { type CliIo, write } from "./io.js";
 import { localServers } from "./local-servers.js";
 import { createProgress } from "./progress.js";
 
+/** Finds or starts the local PostgreSQL, and makes the database. */
+type Postgres = (database: string) => Promise<PostgresConnection>;
+
 /** Sample data of a job. */
 interface JobSample {
   /** @returns the command line of a run. */
-  makeSample(spark: SparkSession, folder: string): Promise<string[]>;
-  changeSample(spark: SparkSession, folder: string): Promise<void>;
+  makeSample(spark: SparkSession, folder: string, postgres: Postgres): Promise<string[]>;
+  changeSample(spark: SparkSession, folder: string, postgres: Postgres): Promise<void>;
 }
 
 const SAMPLES: Readonly<Record<string, () => Promise<JobSample>>> = {
   "athena-cdc": () => import("../../jobs/athena-cdc/sample.js"),
+  "jdbc-cdc": () => import("../../jobs/jdbc-cdc/sample.js"),
 };
 
-/** `glue-connect sample JOB`: data for a first run, in the local Spark's catalog and in `.glue-connect/sample`. */
+/** `glue-connect sample JOB`: data for a first run, in the local Spark's catalog or PostgreSQL and in `.glue-connect/sample`. */
 export function registerSampleCommand(program: Command, io: CliIo): void {
   program
     .command("sample")
-    .description("Make sample data for a job on the Spark of this machine, and say how to run it")
+    .description("Make sample data for a job on the servers of this machine, and say how to run it")
     .argument("<JOB>", `one of ${Object.keys(SAMPLES).join(", ")}`)
     .option("--change", "add new and changed rows to the sample that is there, for an incremental run")
     .addOption(new Option("--no-color", "no colours"))
@@ -39,20 +44,21 @@ export function registerSampleCommand(program: Command, io: CliIo): void {
       try {
         const { SparkSession } = await import("../spark/index.js");
         const { stateHome } = await import("../targets/local/directories.js");
-        const { remote } = await localServers(progress.log, interrupt.signal).spark({});
+        const servers = localServers(progress.log, interrupt.signal);
+        const { remote } = await servers.spark({});
         await using spark = await SparkSession.builder().remote(remote).signal(interrupt.signal).getOrCreate();
         const folder = join(stateHome(), "sample", job);
         const sample = await load();
         if (flags.change) {
-          await sample.changeSample(spark, folder);
+          await sample.changeSample(spark, folder, servers.postgres);
           await write(io.stdout, "New and changed rows are there; run the job again.\n");
           return;
         }
-        const argv = await sample.makeSample(spark, folder);
+        const argv = await sample.makeSample(spark, folder, servers.postgres);
         const lines = argv.flatMap((token, index) => (token.startsWith("--") ? [`${token} ${argv[index + 1]}`] : []));
         await write(
           io.stdout,
-          `The sample is there, as long as this Spark is up (it stops after 30 idle minutes). Run it:\n  npx glue-connect run ${job} ${lines.join(" \\\n    ")}\nThen \`npx glue-connect sample ${job} --change\`, and run it again.\n`,
+          `The sample is there, as long as these servers are up (they stop after 30 idle minutes). Run it:\n  npx glue-connect run ${job} ${lines.join(" \\\n    ")}\nThen \`npx glue-connect sample ${job} --change\`, and run it again.\n`,
         );
       } finally {
         progress.end();

@@ -25,8 +25,10 @@ export async function tableRanges(
   table: TableName,
   readers: number,
 ): Promise<readonly TableRange[]> {
-  const leaves = await session.query<{ name: string; kind: string; blocks: string }>(
+  const leaves = await session.query<{ name: string; kind: string; blocks: string; open: boolean }>(
     `SELECT format('%I.%I', n.nspname, c.relname) AS name, c.relkind::text AS kind,
+            has_table_privilege(c.oid, 'SELECT')
+              AND NOT (SELECT relrowsecurity FROM pg_catalog.pg_class WHERE oid = $1::regclass) AS open,
             pg_catalog.pg_relation_size(c.oid) / current_setting('block_size')::bigint AS blocks
        FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
       WHERE c.oid = $1::regclass AND c.relkind <> 'p'
@@ -34,8 +36,9 @@ export async function tableRanges(
       ORDER BY n.nspname, c.relname`,
     [quoteTable(table)],
   );
-  // A partitioned table without a partition.
-  if (leaves.rows.length === 0) return [{ from: quoteTable(table), where: "true" }];
+  // A partitioned table without a partition, or with one that the role reads only by way of the table, and by its policies.
+  if (leaves.rows.length === 0 || (leaves.rows.length > 1 && leaves.rows.some((leaf) => !leaf.open)))
+    return [{ from: quoteTable(table), where: "true" }];
   const all = leaves.rows.reduce((sum, leaf) => sum + Number(leaf.blocks), 0);
   return leaves.rows.flatMap(({ name, kind, blocks }) => {
     const share = all === 0 ? 1 : Math.round((Number(blocks) / all) * readers);

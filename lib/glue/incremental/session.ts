@@ -8,6 +8,7 @@ import type { SparkSession } from "../../spark/index.js";
 export async function fixSession(spark: SparkSession): Promise<void> {
   await spark.conf.set({
     "spark.sql.session.timeZone": "UTC",
+    "spark.sql.timestampType": "TIMESTAMP_LTZ",
     "spark.sql.caseSensitive": "false",
     "spark.sql.ansi.enabled": "false",
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",

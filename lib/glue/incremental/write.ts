@@ -63,7 +63,11 @@ export function readDelivered(spark: SparkSession, folder: string): DataFrame {
   return spark.read.schema(DELIVERED_SCHEMA).parquet(hadoopReadPath(folder));
 }
 
-/** An attempt's rows, with the schema that is known, so that nothing is asked twice. */
-export function readAttempt(spark: SparkSession, folder: string, schema: string | StructType): DataFrame {
-  return spark.read.schema(schema).parquet(hadoopReadPath(folder));
+/** An attempt's rows, or those of some files, with the schema that is known, so that nothing is asked twice. */
+export function readAttempt(
+  spark: SparkSession,
+  folder: string | readonly string[],
+  schema: string | StructType,
+): DataFrame {
+  return spark.read.schema(schema).parquet(...[folder].flat().map(hadoopReadPath));
 }

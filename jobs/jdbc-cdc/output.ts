@@ -1,0 +1,31 @@
+import type { JsonValue, Publish } from "../../lib/storage/index.js";
+import type { Decision } from "./decision.js";
+import type { Watermark } from "./state.js";
+import type { LoadPlan } from "./table-load.js";
+
+/** What a table is loaded to. */
+export interface TableOutput {
+  /** For reports. */
+  readonly target: string;
+  /** Whether the executors write the documented folders, `partition_date=...`. */
+  readonly partitioned: boolean;
+  /** How a batch is published; `undefined`: its files are moved to their names. */
+  readonly publish: Publish | undefined;
+  /**
+   * The files whose place a batch takes.
+   *
+   * @param first nothing was loaded yet: what is there belongs to somebody else.
+   * @throws UserError `OUTPUT_NOT_EMPTY`.
+   */
+  filesToRemove(decision: Decision, first: boolean): Promise<readonly string[]>;
+  /** What the redo log says of a publication that isn't just files. */
+  commit(batch: CommittedBatch): JsonValue;
+}
+
+/** A batch whose rows are written. */
+export interface CommittedBatch {
+  readonly plan: LoadPlan;
+  /** Folder of the rows; `null`: there are none. */
+  readonly attempt: string | null;
+  readonly watermark: Watermark | null;
+}

@@ -1,0 +1,223 @@
+import { UserError } from "../../lib/errors.js";
+import type { JobContext, TableRun } from "../../lib/glue/index.js";
+import type { ExportedSnapshot } from "../../lib/postgres/exported-snapshot.js";
+import type { SourceTable } from "../../lib/postgres/source-tables.js";
+import { type SparkColumn, sparkColumn } from "../../lib/postgres/spark-columns.js";
+import type { SparkSession } from "../../lib/spark/index.js";
+import { formatTrackerTime, type MaxTimestampsFile, type OpenedTable } from "../../lib/storage/index.js";
+import type { Arguments, Settings } from "./arguments.js";
+import { type SqlClock, sqlClock } from "./clock.js";
+import { checkNames } from "./columns.js";
+import { type Decision, decide, versioned } from "./decision.js";
+import type { TableOutput } from "./output.js";
+import type { Snapshots } from "./snapshots.js";
+import type { Source } from "./sources.js";
+import { type Details, detailsOf, schemaDifferences, type Watermark } from "./state.js";
+import { type LoadPlan, nothingNew, TableLoad, timestampOf } from "./table-load.js";
+import { fixWindow, refuseSpecial, specialColumns, type Window, windowSql } from "./window.js";
+
+/** With `--late_rows clock`: transactions that have begun, but don't show it yet. */
+const UNSHOWN = 1_000_000n;
+
+type Context = JobContext<Arguments>;
+
+/** What all tables of a run have in common. */
+export interface LoadParts {
+  readonly context: Context;
+  readonly settings: Settings;
+  readonly snapshots: Snapshots;
+  readonly trackers: MaxTimestampsFile;
+  readonly outputOf: (run: TableRun) => Promise<TableOutput>;
+  /** Opened when the first table has rows to be read. */
+  readonly spark: () => Promise<SparkSession>;
+}
+
+/** Loads one table, or says what a run would do with it. */
+export async function loadTable(parts: LoadParts, run: TableRun, source: Source): Promise<void> {
+  const { context } = parts;
+  const report = context.report.table(source.name);
+  report.details.environment = context.args.environment;
+  const { table } = source;
+  if (table === undefined) throw tableNotFound(source);
+  const clock = sqlClock(table);
+  if (clock === undefined) {
+    report.status = "SKIPPED";
+    report.reason = "it has no column updated_at";
+    context.report.warn("NO_UPDATED_AT", `${source.name} has no column updated_at; skipped`);
+    return;
+  }
+  const columns = table.columns.map((column) => sparkColumn(column));
+  checkNames(columns);
+  if (context.args.deletes === "soft" && table.primaryKey.length === 0) {
+    context.report.warn("DELETES_NEED_KEY", `${source.name} has no primary key: rows that are gone can't be told`);
+  }
+  const output = await parts.outputOf(run);
+  report.target = output.target;
+  const batches = run.batches<Watermark>({
+    source: `jdbc-cdc ${context.args.database_name}.${source.name}`,
+    tracker: parts.trackers.tracker(source.name),
+    ...(output.publish === undefined ? {} : { publish: output.publish }),
+  });
+  const opened = context.mode === "plan" ? await batches.peek() : await batches.open();
+  if (opened.recovered !== undefined) {
+    context.report.warn("BATCH_RECOVERED", `${source.name}: finished the batch of run ${opened.recovered}`);
+  }
+  await interruptAbandoned(parts, opened);
+  // A snapshot older than the state would bring back what is over.
+  const notBefore = BigInt(opened.state?.watermark?.takenAt ?? 0);
+  await parts.snapshots.use(source.connection, notBefore, async (snapshot) => {
+    const about = { source, table, clock, columns, snapshot, opened, output };
+    const plan = await new TablePlanner(parts, run, about).plan();
+    if (plan === undefined) return;
+    const soft = context.args.deletes === "soft" && table.primaryKey.length > 0 && plan.decision.kind !== "backfill";
+    if (nothingNew(plan) && !soft) {
+      report.reason = plan.window.rows === 0n && opened.state === undefined ? "it has no rows" : "nothing new";
+      return;
+    }
+    const spark = await parts.spark();
+    const load = new TableLoad(plan, spark);
+    if (context.mode === "plan") await load.count();
+    else await load.run(await batches.begin({ sparkSessionId: spark.sessionId }));
+  });
+}
+
+async function interruptAbandoned({ spark, context }: LoadParts, { abandoned }: OpenedTable<Watermark>): Promise<void> {
+  const id = (abandoned as { sparkSessionId?: string } | null | undefined)?.sparkSessionId;
+  if (id === undefined || id === "" || context.mode === "plan") return;
+  // Best effort: what a dead run's executors still write, nobody will publish.
+  await (await spark()).interruptSession(id).catch(() => undefined);
+}
+
+interface About {
+  readonly source: Source;
+  readonly table: SourceTable;
+  readonly clock: SqlClock;
+  readonly columns: readonly SparkColumn[];
+  readonly snapshot: ExportedSnapshot;
+  readonly opened: OpenedTable<Watermark>;
+  readonly output: TableOutput;
+}
+
+/** Decides what is done with a table and fixes its bounds: nothing is written, no Spark is asked. */
+class TablePlanner {
+  readonly #parts: LoadParts;
+  readonly #run: TableRun;
+  readonly #about: About;
+  readonly #details: Details;
+  readonly #report: ReturnType<Context["report"]["table"]>;
+
+  constructor(parts: LoadParts, run: TableRun, about: About) {
+    this.#parts = parts;
+    this.#run = run;
+    this.#about = about;
+    this.#details = detailsOf(about.columns, about.table);
+    this.#report = parts.context.report.table(about.source.name);
+  }
+
+  /** `undefined`: there is nothing to be done. */
+  async plan(): Promise<LoadPlan | undefined> {
+    const { context, settings } = this.#parts;
+    const { opened, source, snapshot, table, output } = this.#about;
+    if (settings.backfill !== undefined && (opened.state?.watermark ?? null) === null) {
+      this.#report.status = "SKIPPED";
+      this.#report.reason = "nothing was delivered yet";
+      return undefined;
+    }
+    const decision = decide(opened, this.#details, snapshot, table, context.args, settings);
+    if (settings.backfill !== undefined && decision.kind !== "backfill") throw noBackfill(source, decision);
+    this.#report.way = decision.kind === "full" ? "everything" : decision.kind;
+    this.#report.reason = decision.reason;
+    this.#report.stateBefore = timestampOf(opened.state?.watermark ?? null);
+    this.#report.stateAfter = this.#report.stateBefore;
+    if (decision.kind === "backfill" && decision.from > decision.to) {
+      this.#report.reason = "nothing was delivered in that time";
+      return undefined;
+    }
+    this.#reportSchema(decision);
+    const window = await this.#run.step("fix the bounds", () => this.#fixWindow(decision));
+    this.#report.read = Number(window.rows);
+    const upTo = window.to === undefined ? "nothing" : formatTrackerTime(window.to);
+    context.log.info(`${source.name}: ${this.#report.way} (${decision.reason}), ${window.rows} rows up to ${upTo}`);
+    const removed = await output.filesToRemove(decision, opened.state === undefined);
+    if (removed.length > 0 && context.mode === "plan") this.#report.details.filesToReplace = removed.length;
+    const { clock, columns } = this.#about;
+    const about = { source, table, clock, columns, snapshot, opened, output };
+    return { ...about, context, settings, run: this.#run, details: this.#details, decision, window, removed };
+  }
+
+  #reportSchema(decision: Decision): void {
+    const { context } = this.#parts;
+    const { state, tracker } = this.#about.opened;
+    if (state === undefined || state.details === null || tracker.from !== "state") return;
+    const differences = schemaDifferences(state.details as Details, this.#details).map(({ text }) => text);
+    if (differences.length === 0) return;
+    this.#report.details.schemaChanges = differences;
+    const { name } = this.#about.source;
+    if (context.args.on_schema_change === "fail" && !(decision.kind === "full" && decision.asked)) {
+      throw new UserError("SCHEMA_CHANGED", `The columns of ${name} have changed since the last batch`, {
+        problems: differences,
+        hint: "Nothing was written. Go on with --on_schema_change evolve, or load it afresh with --full_refresh",
+      });
+    }
+    context.report.warn("SCHEMA_CHANGED", `${name}: ${differences.join("; ")}`);
+  }
+
+  /** Rows later than this aren't final yet. */
+  #cap(decision: Decision): bigint {
+    const { settled } = this.#about.snapshot.writers;
+    const cap = this.#parts.context.args.late_rows === "clock" ? settled - UNSHOWN : settled;
+    return decision.kind === "backfill" && decision.to < cap ? decision.to : cap;
+  }
+
+  async #fixWindow(decision: Decision): Promise<Window> {
+    const { context } = this.#parts;
+    const { snapshot, source, table, clock, columns } = this.#about;
+    const cap = this.#cap(decision);
+    const window = await fixWindow(snapshot, table, clock, columns, decision, cap);
+    if (window.special > 0n) {
+      const problems = await specialColumns(snapshot, table, columns, windowSql(decision, clock, cap));
+      if (context.args.special_values === "fail") refuseSpecial(problems);
+      context.report.warn("VALUES_BECAME_NULL", `${source.name}: ${problems.join("; ")}`);
+    }
+    this.#report.details.later = window.later;
+    if (decision.kind === "full") this.#report.details.withoutTime = window.withoutTime;
+    if (window.later > 0n && decision.kind !== "backfill") this.#warnOfLater(window);
+    const { unseen } = snapshot.writers;
+    if (unseen.length > 0 && (context.args.late_rows === "clock" || !versioned(table))) {
+      const then = versioned(table)
+        ? "the next run looks for late rows by xmin"
+        : "its late rows may be lost: it is no table";
+      context.report.warn("TRANSACTIONS_UNSEEN", `${source.name}: ${unseen.join("; ")}; ${then}`);
+    }
+    return window;
+  }
+
+  #warnOfLater({ later }: Window): void {
+    const { source, snapshot } = this.#about;
+    const { oldest, settled } = snapshot.writers;
+    const upTo = formatTrackerTime(settled);
+    if (oldest === undefined) {
+      this.#parts.context.report.warn(
+        "FUTURE_TIMESTAMPS",
+        `${source.name}: ${later} rows are later than ${upTo} by PostgreSQL's clock; they come when they are due`,
+      );
+    } else {
+      this.#parts.context.report.warn(
+        "ROWS_WAIT",
+        `${source.name}: ${later} rows are later than ${upTo}, where the transaction of pid ${oldest.pid} holds the load back; they come when it is over`,
+      );
+    }
+  }
+}
+
+function noBackfill({ name }: Source, { reason }: Decision): UserError {
+  return new UserError("BACKFILL_NOT_POSSIBLE", `${name} can't be loaded for a part of the time: ${reason}`, {
+    hint: "Run without --from and --to first",
+  });
+}
+
+function tableNotFound({ name, location }: Source): UserError {
+  return new UserError("TABLE_NOT_FOUND", `The catalog has ${name}, but the database has no ${location}`, {
+    hint: "Run the crawler again, or leave the table out with --tables",
+  });
+}

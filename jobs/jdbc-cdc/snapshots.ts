@@ -1,0 +1,68 @@
+import type { PostgresConnection } from "../../lib/postgres/connection.js";
+import { ExportedSnapshot, type SnapshotOptions } from "../../lib/postgres/exported-snapshot.js";
+
+interface Shared {
+  readonly snapshot: Promise<ExportedSnapshot>;
+  started: number;
+  active: number;
+}
+
+/** The snapshots of a run: the tables of a batch read one and the same, which is closed when the last of them is done. */
+export class Snapshots implements AsyncDisposable {
+  readonly #options: SnapshotOptions;
+  readonly #size: number;
+  readonly #open = new Map<PostgresConnection, Shared>();
+  readonly #all = new Set<Promise<ExportedSnapshot>>();
+
+  /** @param size tables that share a snapshot. */
+  constructor(size: number, options: SnapshotOptions) {
+    this.#size = size;
+    this.#options = options;
+  }
+
+  /**
+   * Works with the snapshot of the present batch.
+   *
+   * @param notBefore the snapshot must be later than this (microseconds since 1970, PostgreSQL's clock): one that is older than
+   *   the table's state would bring back what is over.
+   */
+  async use<T>(
+    connection: PostgresConnection,
+    notBefore: bigint,
+    work: (snapshot: ExportedSnapshot) => Promise<T>,
+  ): Promise<T> {
+    const shared = this.#batch(connection);
+    shared.started++;
+    shared.active++;
+    try {
+      const snapshot = await shared.snapshot;
+      if (snapshot.takenAt > notBefore) return await work(snapshot);
+      await using own = await ExportedSnapshot.take(connection, this.#options);
+      return await work(own);
+    } finally {
+      shared.active--;
+      if (shared.active === 0 && shared.started >= this.#size) await this.#close(shared.snapshot);
+    }
+  }
+
+  #batch(connection: PostgresConnection): Shared {
+    const open = this.#open.get(connection);
+    if (open !== undefined && open.started < this.#size) return open;
+    const snapshot = ExportedSnapshot.take(connection, this.#options);
+    // Whoever uses it meets the error.
+    snapshot.catch(() => undefined);
+    const shared = { snapshot, started: 0, active: 0 };
+    this.#open.set(connection, shared);
+    this.#all.add(snapshot);
+    return shared;
+  }
+
+  async #close(snapshot: Promise<ExportedSnapshot>): Promise<void> {
+    if (!this.#all.delete(snapshot)) return;
+    await (await snapshot.catch(() => undefined))?.[Symbol.asyncDispose]();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all([...this.#all].map((snapshot) => this.#close(snapshot)));
+  }
+}

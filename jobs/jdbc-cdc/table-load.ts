@@ -1,0 +1,276 @@
+import { deliveredRows, readDelivered, writeParquet } from "../../lib/glue/incremental/index.js";
+import type { JobContext, TableRun } from "../../lib/glue/index.js";
+import { type ExportedSnapshot, writtenSince } from "../../lib/postgres/exported-snapshot.js";
+import type { SourceTable } from "../../lib/postgres/source-tables.js";
+import type { SparkColumn } from "../../lib/postgres/spark-columns.js";
+import * as f from "../../lib/spark/functions/index.js";
+import type { DataFrame, SparkSession } from "../../lib/spark/index.js";
+import { type Batch, formatTrackerTime, hadoopReadPath, type OpenedTable } from "../../lib/storage/index.js";
+import type { Arguments, Settings } from "./arguments.js";
+import {
+  asWritten,
+  deletedRows,
+  KNOWN,
+  keptMarks,
+  keySchema,
+  undeliveredRows,
+  type WrittenForm,
+} from "./batch-rows.js";
+import type { SqlClock } from "./clock.js";
+import { PARTITION, shapeOf } from "./columns.js";
+import { type Decision, versioned } from "./decision.js";
+import type { TableOutput } from "./output.js";
+import { SourceRows } from "./source-rows.js";
+import { applicationName, type Source } from "./sources.js";
+import type { Details, Watermark } from "./state.js";
+import { type Window, windowSql } from "./window.js";
+
+/** So many transactions later a state is written anew, although there is no news: numbers of 32 bits must stay comparable. */
+const RENEW_AFTER = 2n ** 28n;
+
+type Context = JobContext<Arguments>;
+
+/** What a table's load goes by, once its bounds are fixed. */
+export interface LoadPlan {
+  readonly context: Context;
+  readonly settings: Settings;
+  readonly run: TableRun;
+  readonly source: Source;
+  readonly table: SourceTable;
+  readonly clock: SqlClock;
+  readonly columns: readonly SparkColumn[];
+  readonly details: Details;
+  readonly snapshot: ExportedSnapshot;
+  readonly opened: OpenedTable<Watermark>;
+  readonly decision: Decision;
+  readonly window: Window;
+  /** Files whose place the batch takes. */
+  readonly removed: readonly string[];
+  readonly output: TableOutput;
+}
+
+/** Executes the load of one table: what the executors read and write, and what is published. */
+export class TableLoad {
+  readonly #plan: LoadPlan;
+  readonly #spark: SparkSession;
+  readonly #rows: SourceRows;
+  readonly #form: WrittenForm;
+  readonly #report: ReturnType<Context["report"]["table"]>;
+
+  constructor(plan: LoadPlan, spark: SparkSession) {
+    const { context, snapshot, table, columns, clock, opened } = plan;
+    this.#plan = plan;
+    this.#spark = spark;
+    this.#report = context.report.table(plan.source.name);
+    this.#rows = new SourceRows(snapshot, table, columns, {
+      readers: context.args.readers,
+      applicationName: applicationName(context),
+    });
+    const before = opened.state?.watermark ?? null;
+    this.#form = {
+      shape: shapeOf(columns, table, clock),
+      // It grows with every batch, also when PostgreSQL's clock was set back.
+      batchAt: before === null ? snapshot.takenAt : max(snapshot.takenAt, BigInt(before.takenAt) + 1n),
+    };
+  }
+
+  /** Whether keys that are gone are looked for. */
+  get #soft(): boolean {
+    const { context, table, decision } = this.#plan;
+    return context.args.deletes === "soft" && table.primaryKey.length > 0 && decision.kind !== "backfill";
+  }
+
+  /** Whether files are made anew that may have marks of earlier batches. */
+  get #keepsMarks(): boolean {
+    const { decision, opened, removed } = this.#plan;
+    return decision.kind === "backfill" && opened.state?.delivered.keys !== undefined && removed.length > 0;
+  }
+
+  /** How many rows a run would bring; with `--deletes soft` the keys that are gone are counted as well. */
+  async count(): Promise<void> {
+    const { decision, window } = this.#plan;
+    this.#report.inserted = Number(decision.kind === "changes" ? window.fresh : window.rows);
+    const now = this.#soft ? await this.#rows.keys(this.#spark) : undefined;
+    const gone = now === undefined ? undefined : this.#deleted(now);
+    if (gone !== undefined) this.#report.deleted = await this.#plan.run.step("count deleted keys", () => gone.count());
+    this.#report.changes = !nothingNew(this.#plan) || this.#report.deleted > 0;
+  }
+
+  /** Writes and publishes the batch; gives it up when nothing is new. */
+  async run(batch: Batch<Watermark>): Promise<void> {
+    const { context, run, source, output, removed, opened, decision } = this.#plan;
+    const { storage, log } = context;
+    let rows = await this.#batchRows();
+    let deleted = 0;
+    const keys = this.#soft ? batch.deliveredFolder("keys") : undefined;
+    if (keys !== undefined) {
+      const now = await this.#rows.keys(this.#spark);
+      await run.step("write the keys", () => writeParquet(now, storage, keys));
+      const gone = this.#deleted(this.#spark.read.schema(keySchema(this.#plan.details)).parquet(hadoopReadPath(keys)));
+      if (gone !== undefined) {
+        deleted = await run.step("count deleted keys", () => gone.count());
+        if (deleted > 0) rows = rows.unionAll(gone);
+      }
+      if (deleted === 0 && opened.state?.delivered.keys !== undefined && nothingNew(this.#plan)) {
+        await batch.abandon();
+        this.#report.reason = "nothing new";
+        return;
+      }
+    }
+    const written = await run.step("write the rows", () =>
+      output.partitioned
+        ? writeParquet(
+            rows.withColumn(PARTITION, f.to_date(f.timestamp_micros(this.#form.shape.clock.micros))),
+            storage,
+            batch.attempt,
+            { partitionBy: [PARTITION] },
+          )
+        : writeParquet(rows, storage, batch.attempt),
+    );
+    this.#report.inserted = Number(written.rows) - deleted;
+    this.#report.deleted = deleted;
+    const outcome =
+      decision.kind === "backfill" && opened.state !== undefined
+        ? await this.#afterBackfill(batch, decision)
+        : await this.#after(batch, keys);
+    const state = await batch.publish({
+      add: written.rows > 0n,
+      remove: removed,
+      commit: output.commit({
+        plan: this.#plan,
+        attempt: written.rows > 0n ? batch.attempt : null,
+        watermark: outcome.watermark,
+      }),
+      ...outcome,
+      details: decision.kind === "backfill" && opened.state !== undefined ? opened.state.details : this.#plan.details,
+    });
+    this.#report.stateAfter = timestampOf(state.watermark);
+    if (removed.length > 0) this.#report.details.filesReplaced = removed.length;
+    log.info(`${source.name}: ${this.#report.inserted} rows written, ${deleted} keys deleted`);
+  }
+
+  /** The rows that the batch brings. */
+  async #batchRows(): Promise<DataFrame> {
+    const { decision, window, clock, opened, removed } = this.#plan;
+    const where = windowSql(decision, clock, this.#to);
+    const delivered = opened.state?.delivered.rows;
+    if (decision.kind === "changes" && decision.known !== undefined && delivered !== undefined) {
+      const known = { [KNOWN]: clock.atMost(BigInt(decision.known.to)) };
+      const rows = await this.#rows.read(this.#spark, where, window.rows, known);
+      return undeliveredRows(this.#spark, rows, this.#form, delivered);
+    }
+    const rows = asWritten(await this.#rows.read(this.#spark, where, window.rows), this.#form);
+    if (!this.#keepsMarks || opened.state === undefined) return rows;
+    return rows.unionAll(keptMarks(this.#spark, removed, opened.state.details as Details, this.#form));
+  }
+
+  /** The end of the batch: it never goes back, also when the source's newest rows were deleted. */
+  get #to(): bigint | undefined {
+    const { decision, window } = this.#plan;
+    const before = decision.kind === "changes" && decision.known !== undefined ? BigInt(decision.known.to) : undefined;
+    if (window.to === undefined || before === undefined) return window.to ?? before;
+    return max(window.to, before);
+  }
+
+  /** The keys that were there and are gone; `undefined` when it isn't known which were there. */
+  #deleted(now: DataFrame): DataFrame | undefined {
+    const { opened, decision, columns, clock } = this.#plan;
+    const folder = opened.state?.delivered.keys;
+    if (folder === undefined || opened.state === undefined || decision.kind === "full") return undefined;
+    const before = { folder, details: opened.state.details as Details };
+    return deletedRows(this.#spark, { before, now }, columns, clock, this.#form);
+  }
+
+  /** What the next run is to know. */
+  async #after(batch: Batch<Watermark>, keys: string | undefined): Promise<Ending> {
+    const { snapshot, clock, settings, decision, table, context } = this.#plan;
+    const to = this.#to;
+    const kept = keys ?? this.#keysThatStay();
+    if (to === undefined) return { watermark: null, delivered: {}, tracker: null };
+    const byClock = decision.kind === "changes" && decision.known !== undefined && decision.late === undefined;
+    const late = byClock || !versioned(table) ? undefined : writtenSince(snapshot, snapshot);
+    const wanted = to - settings.lookback;
+    const knownFrom = decision.kind === "full" ? wanted : max(wanted, decision.from);
+    const near = clock.atLeast(knownFrom);
+    const where = `${clock.atMost(to)} AND (${near}${late === undefined ? "" : ` OR ${late}`})`;
+    const folder = batch.deliveredFolder("rows");
+    const [versions] = await Promise.all([this.#rows.versions(where), this.#writeDelivered(folder, where, undefined)]);
+    const watermark: Watermark = {
+      to: String(to),
+      takenAt: String(this.#form.batchAt),
+      xmin: String(snapshot.xmin),
+      system: snapshot.system,
+      settled: snapshot.writers.allSeen && context.args.late_rows === "clock",
+      byClock,
+      knownFrom: String(knownFrom),
+      versions,
+    };
+    return {
+      watermark,
+      delivered: { rows: folder, ...(kept === undefined ? {} : { keys: kept }) },
+      tracker: formatTrackerTime(to),
+    };
+  }
+
+  /** After a backfill the next run begins where it would have begun; only what it knows of the range is new. */
+  async #afterBackfill(batch: Batch<Watermark>, { from, to, known, late }: Backfill): Promise<Ending> {
+    const { clock, opened } = this.#plan;
+    const near = clock.atLeast(BigInt(known.knownFrom));
+    const where =
+      `${clock.atMost(to)} AND ${clock.atLeast(from)} AND ` + `(${near}${late === undefined ? "" : ` OR ${late}`})`;
+    const folder = batch.deliveredFolder("rows");
+    const before = opened.state?.delivered.rows;
+    const outside =
+      before === undefined
+        ? undefined
+        : readDelivered(this.#spark, before).where(f.not(f.col("time").between(f.lit(from), f.lit(to))));
+    await this.#writeDelivered(folder, where, outside);
+    const { keys } = opened.state?.delivered ?? {};
+    return {
+      watermark: { ...known, versions: null },
+      delivered: { rows: folder, ...(keys === undefined ? {} : { keys }) },
+      tracker: opened.state?.published.value ?? null,
+    };
+  }
+
+  /** A set of keys of an earlier run, for the next one that looks for deleted ones. */
+  #keysThatStay(): string | undefined {
+    const { opened, decision, details } = this.#plan;
+    const { state } = opened;
+    if (state === undefined || decision.kind === "full") return undefined;
+    return keySchema(state.details as Details) === keySchema(details) ? state.delivered.keys : undefined;
+  }
+
+  /** Has the executors write what is known of the rows near the watermark, read in the same snapshot. */
+  async #writeDelivered(folder: string, where: string, before: DataFrame | undefined): Promise<void> {
+    const rows = await this.#rows.read(this.#spark, where, 0n);
+    const kept = deliveredRows(rows, this.#form.shape, undefined, before);
+    await this.#plan.run.step("write what was delivered", () => writeParquet(kept, this.#plan.context.storage, folder));
+  }
+}
+
+type Backfill = Extract<Decision, { kind: "backfill" }>;
+
+interface Ending {
+  readonly watermark: Watermark | null;
+  readonly delivered: Readonly<Record<string, string>>;
+  readonly tracker: string | null;
+}
+
+/** Whether a batch would bring no row, remove none, and the state needn't be written anew. */
+export function nothingNew({ decision, window, removed, opened, snapshot, output }: LoadPlan): boolean {
+  if (removed.length > 0) return false;
+  if (decision.kind === "full") return window.rows === 0n && (output.partitioned || opened.state === undefined);
+  if (decision.kind === "backfill") return window.rows === 0n && output.partitioned;
+  if (window.fresh > 0n) return false;
+  const { known } = decision;
+  if (known === undefined) return window.rows === 0n;
+  const old = snapshot.xmax - BigInt(known.xmin) > RENEW_AFTER;
+  return !old && window.versions !== null && window.versions === known.versions;
+}
+
+/** The state as the report shows it. */
+export const timestampOf = (watermark: Watermark | null) =>
+  watermark === null ? null : { max_timestamp: formatTrackerTime(BigInt(watermark.to)) };
+
+const max = (one: bigint, other: bigint) => (one > other ? one : other);

@@ -1,0 +1,112 @@
+import { UserError } from "../../lib/errors.js";
+import type { ExportedSnapshot } from "../../lib/postgres/exported-snapshot.js";
+import { quoteTable } from "../../lib/postgres/identifiers.js";
+import type { SourceTable } from "../../lib/postgres/source-tables.js";
+import type { SparkColumn } from "../../lib/postgres/spark-columns.js";
+import type { SqlClock } from "./clock.js";
+import { type Decision, versioned } from "./decision.js";
+
+/** What PostgreSQL says of the rows that a batch takes, before any is read. */
+export interface Window {
+  /** The greatest time among them; `undefined`: there is none. */
+  readonly to: bigint | undefined;
+  /** Rows to be read. */
+  readonly rows: bigint;
+  /** Of them those that can't have been delivered yet. */
+  readonly fresh: bigint;
+  /** Row versions of the others, `null` where rows have none. */
+  readonly versions: string | null;
+  /** Rows whose time is after what is settled. */
+  readonly later: bigint;
+  readonly withoutTime: bigint;
+  /** Rows with a value that Spark's type can't hold. */
+  readonly special: bigint;
+}
+
+/** A number for each row version, as SQL; the sum of it stands for a set of them. */
+export const VERSION =
+  "('x' || substr(md5(t.tableoid::text || ' ' || t.ctid::text || ' ' || t.xmin::text), 1, 12))::bit(48)::bigint";
+
+/** SQL condition on the rows that a batch takes, up to `to`. */
+export function windowSql(decision: Decision, clock: SqlClock, to: bigint | undefined): string {
+  const upTo = to === undefined ? "false" : clock.atMost(to);
+  switch (decision.kind) {
+    case "full":
+      return `(${upTo} OR ${clock.column} IS NULL)`;
+    case "changes": {
+      const { late } = decision;
+      const from = clock.atLeast(decision.from);
+      return `${upTo} AND ${late === undefined ? from : `(${from} OR ${late})`}`;
+    }
+    case "backfill":
+      return `${upTo} AND ${clock.atLeast(decision.from)}`;
+  }
+}
+
+/** Fixes the bounds of a batch: one question to PostgreSQL, in the snapshot. */
+export async function fixWindow(
+  snapshot: ExportedSnapshot,
+  table: SourceTable,
+  clock: SqlClock,
+  columns: readonly SparkColumn[],
+  decision: Decision,
+  cap: bigint,
+): Promise<Window> {
+  const window = windowSql(decision, clock, cap);
+  const due = `(${window})`;
+  const known = decision.kind === "changes" ? decision.known : undefined;
+  const knownSql = known === undefined ? "false" : clock.atMost(BigInt(known.to));
+  const specials = columns.flatMap(({ special }) => (special === undefined ? [] : [special]));
+  const isSpecial = specials.length === 0 ? "false" : `(${specials.join(" OR ")})`;
+  const atLeast = decision.kind === "full" ? undefined : clock.atLeast(decision.from);
+  const late = decision.kind === "changes" ? decision.late : undefined;
+  const looked = atLeast === undefined ? "true" : late === undefined ? atLeast : `(${atLeast} OR ${late})`;
+  const [row] = await snapshot.query<Record<string, string | null>>(
+    `reading ${quoteTable(table)}`,
+    `SELECT (max(${clock.micros}) FILTER (WHERE ${due} AND ${clock.finite}))::text AS to,
+            (count(*) FILTER (WHERE ${due}))::text AS rows,
+            (count(*) FILTER (WHERE ${due} AND NOT COALESCE(${knownSql}, false)))::text AS fresh,
+            ${versioned(table) ? `COALESCE(sum(${VERSION}) FILTER (WHERE ${due} AND ${knownSql}), 0)::text` : "NULL"} AS versions,
+            (count(*) FILTER (WHERE NOT (${clock.atMost(cap)})))::text AS later,
+            (count(*) FILTER (WHERE ${clock.column} IS NULL))::text AS without_time,
+            (count(*) FILTER (WHERE ${due} AND ${isSpecial}))::text AS special
+       FROM ${quoteTable(table)} AS t WHERE ${looked}`,
+  );
+  const count = (name: string) => BigInt(row?.[name] ?? 0);
+  return {
+    to: row?.to == null ? undefined : BigInt(row.to),
+    rows: count("rows"),
+    fresh: count("fresh"),
+    versions: row?.versions ?? null,
+    later: count("later"),
+    withoutTime: count("without_time"),
+    special: count("special"),
+  };
+}
+
+/** The columns that hold values without a place in Spark's types, with their numbers, for messages. */
+export async function specialColumns(
+  snapshot: ExportedSnapshot,
+  table: SourceTable,
+  columns: readonly SparkColumn[],
+  where: string,
+): Promise<readonly string[]> {
+  const candidates = columns.filter(({ special }) => special !== undefined);
+  const [row] = await snapshot.query<Record<string, string>>(
+    `reading ${quoteTable(table)}`,
+    `SELECT ${candidates.map(({ special }, index) => `(count(*) FILTER (WHERE ${special}))::text AS c${index}`).join(", ")}
+       FROM ${quoteTable(table)} AS t WHERE ${where}`,
+  );
+  return candidates.flatMap(({ name, sourceType, specialValues }, index) => {
+    const count = row?.[`c${index}`] ?? "0";
+    return count === "0" ? [] : [`column ${name} (${sourceType}): ${count} values are ${specialValues}`];
+  });
+}
+
+/** @throws UserError `VALUES_NOT_REPRESENTABLE`. */
+export function refuseSpecial(problems: readonly string[]): never {
+  throw new UserError("VALUES_NOT_REPRESENTABLE", "Some values have no place in Spark's types", {
+    problems,
+    hint: "Mend them in the source, or let them become NULL with --special_values null",
+  });
+}
