@@ -1,28 +1,18 @@
-import { createHash, randomBytes } from "node:crypto";
-import { ExitCode, UserError } from "../../lib/errors.js";
-import { clockOf, newestByKey, readAttempt, rowsWithin } from "../../lib/glue/incremental/index.js";
+import { randomBytes } from "node:crypto";
+import {
+  clockOf,
+  commitOnce,
+  fitted,
+  type IcebergBranch,
+  type IcebergTable,
+  newestByKey,
+  readAttempt,
+  rowsWithin,
+  type StoredSchema,
+} from "../../lib/glue/incremental/index.js";
 import * as f from "../../lib/spark/functions/index.js";
-import { type DataFrame, quoteName, type SparkSession, type StructType, simpleString } from "../../lib/spark/index.js";
-import { childUri, hadoopPath, isS3Uri, type Publish, parseTrackerTime, type Step } from "../../lib/storage/index.js";
-import type { Settings } from "./job.js";
-import type { StoredSchema } from "./schema-changes.js";
-
-const BATCH = "glue-connect.batch-id";
-const WATERMARK = "glue-connect.watermark";
-const BRANCH = "glue_connect_";
-const MAX_TRIES = 4;
-
-/** Where the Iceberg tables of a run are. */
-export interface IcebergCatalog {
-  /** Spark's name of the catalog. */
-  readonly name: string;
-  /** Namespace in it, quoted; empty at the root. */
-  readonly namespace: string;
-  /** A table's full name, quoted. */
-  table(name: string): string;
-  /** Folder of a table that is made. */
-  location(name: string): string | undefined;
-}
+import { type DataFrame, quoteName, type SparkSession, type StructType } from "../../lib/spark/index.js";
+import { type Publish, parseTrackerTime } from "../../lib/storage/index.js";
 
 /** What a batch says of its publication; part of the redo log, so that any run can do it. */
 interface Commit {
@@ -36,137 +26,26 @@ interface Commit {
   readonly range?: { readonly from: string; readonly to: string };
 }
 
-/** Registers the catalog in the session: Glue's for an output on S3, else a hadoop catalog whose warehouse is the output. */
-export async function icebergCatalog(
-  spark: SparkSession,
-  settings: Settings,
-  database: string,
-): Promise<IcebergCatalog> {
-  const { output } = settings;
-  const name = `glue_connect_${createHash("sha256").update(output).digest("hex").slice(0, 8)}`;
-  const onS3 = isS3Uri(output);
-  const key = `spark.sql.catalog.${name}`;
-  await spark.conf.set({
-    [key]: "org.apache.iceberg.spark.SparkCatalog",
-    [`${key}.warehouse`]: hadoopPath(output),
-    [`${key}.cache-enabled`]: "false",
-    ...(onS3
-      ? {
-          [`${key}.catalog-impl`]: "org.apache.iceberg.aws.glue.GlueCatalog",
-          [`${key}.io-impl`]: "org.apache.iceberg.aws.s3.S3FileIO",
-        }
-      : { [`${key}.type`]: "hadoop" }),
-  });
-  const namespace = onS3 ? quoteName(database) : "";
-  if (onS3) await spark.sql(`CREATE NAMESPACE IF NOT EXISTS ${name}.${namespace}`);
-  return {
-    name,
-    namespace,
-    table: (table) => [name, ...(namespace === "" ? [] : [namespace]), quoteName(table)].join("."),
-    location: (table) => (onS3 ? childUri(output, table) : undefined),
-  };
-}
-
-/** The last batch in main's ancestry. */
-export async function watermarkOfTable(
-  spark: SparkSession,
-  catalog: IcebergCatalog,
-  table: string,
-): Promise<{ readonly runId: string; readonly watermark: string | undefined } | undefined> {
-  if (!(await spark.catalog.tableExists(catalog.table(table)))) return undefined;
-  const [last] = await batchesOf(spark, catalog.table(table));
-  return last;
-}
-
-async function batchesOf(spark: SparkSession, table: string) {
-  const rows = await (
-    await spark.sql(
-      `SELECT s.summary['${BATCH}'] AS id, s.summary['${WATERMARK}'] AS watermark FROM ${table}.history h
-         JOIN ${table}.snapshots s ON h.snapshot_id = s.snapshot_id
-        WHERE h.is_current_ancestor AND s.summary['${BATCH}'] IS NOT NULL ORDER BY h.made_current_at DESC`,
-    )
-  ).collect();
-  return rows.map((row) => ({ runId: row.getString("id") ?? "", watermark: row.getString("watermark") ?? undefined }));
-}
-
-/** What {@link publishToIceberg} works with. */
-export interface IcebergPublication {
-  readonly spark: SparkSession;
-  readonly catalog: IcebergCatalog;
-  readonly table: string;
-  readonly step: Step;
-}
-
-/**
- * Publishes a batch as commits of an Iceberg table. They are made on a branch of this process's own that begins at main, and
- * main is moved to its end by `fast_forward`, which Iceberg refuses when main has moved since the branch began. That main
- * doesn't hold the batch yet is looked up after the branch began. So a batch is published once, however many processes try.
- */
-export function publishToIceberg({ spark, catalog, table, step }: IcebergPublication): Publish {
-  const name = catalog.table(table);
+/** Publishes a batch to an Iceberg table: all of it, in addition, or in place of a range. */
+export function publishToIceberg(table: IcebergTable): Publish {
   return async (batch, check) => {
     const commit = batch.commit as unknown as Commit;
     if (commit.mode === "add" && commit.attempt === null) return;
-    await step("make the Iceberg table fit", () => fitTable(spark, catalog, table, commit.schema));
-    for (let attempt = 1; ; attempt++) {
-      const branch = `${BRANCH}${randomBytes(8).toString("hex")}`;
-      await check();
-      await spark.sql(`ALTER TABLE ${name} CREATE BRANCH ${branch}`);
-      try {
-        if ((await batchesOf(spark, name)).some(({ runId }) => runId === batch.runId)) return;
-        await step("commit to a branch", () => commitTo(spark, name, branch, commit, batch.runId));
-        await check();
-        const identifier = [catalog.namespace, quoteName(table)].filter((part) => part !== "").join(".");
-        await step("move main", () =>
-          spark.sql(
-            `CALL ${catalog.name}.system.fast_forward('${identifier.replaceAll("'", "\\'")}', 'main', '${branch}')`,
-          ),
-        );
-        return;
-      } catch (error) {
-        await check();
-        // Someone else has committed to main meanwhile: once more, from where it is now.
-        if (!/not an ancestor|cannot fast-forward/i.test((error as Error).message)) throw error;
-        if (attempt === MAX_TRIES) throw busy(name, error);
-      } finally {
-        await dropBranches(spark, name, branch);
-      }
-    }
+    const { runId } = batch;
+    const { schema, watermark } = commit;
+    await commitOnce(table, { runId, schema, watermark }, check, (branch) => commitTo(table.spark, branch, commit));
   };
-}
-
-/** Drops the branch, and those that dead processes have left: none of them can be published any more. */
-async function dropBranches(spark: SparkSession, name: string, own: string): Promise<void> {
-  try {
-    const refs = await (await spark.sql(`SELECT name FROM ${name}.refs WHERE type = 'BRANCH'`)).collect();
-    for (const row of refs) {
-      const branch = row.getString(0) ?? "";
-      if (branch === own || branch.startsWith(BRANCH))
-        await spark.sql(`ALTER TABLE ${name} DROP BRANCH IF EXISTS ${branch}`);
-    }
-  } catch {
-    // A later run drops them.
-  }
 }
 
 async function commitTo(
   spark: SparkSession,
-  name: string,
-  branch: string,
+  { table: name, name: target, schema, write }: IcebergBranch,
   commit: Commit,
-  runId: string,
 ): Promise<void> {
-  const target = `${name}.branch_${branch}`;
-  const schema = await spark.table(name).schema();
   const types = commit.schema.map(([column, type]) => `${quoteName(column)} ${type}`).join(", ");
   const rows =
     commit.attempt === null ? undefined : fitted(readAttempt(spark, commit.attempt, types), commit.schema, schema);
   const none = fitted(spark.range(0), [], schema);
-  const write = (df: DataFrame) =>
-    df.writeTo(target).options({
-      [`snapshot-property.${BATCH}`]: runId,
-      ...(commit.watermark === null ? {} : { [`snapshot-property.${WATERMARK}`]: commit.watermark }),
-    });
   if (commit.mode === "replace") {
     await write(rows ?? none).overwrite(f.lit(true));
   } else if (commit.mode === "range") {
@@ -215,60 +94,4 @@ async function merge(
   } finally {
     await spark.catalog.dropTempView(view).catch(() => false);
   }
-}
-
-/** Rows with exactly the table's columns, in its types; a column that the source has lost is NULL. */
-function fitted(rows: DataFrame, present: StoredSchema, table: StructType): DataFrame {
-  const names = new Set(present.map(([name]) => name.toLowerCase()));
-  return rows.select(
-    ...table.fields.map(({ name, dataType }) =>
-      (names.has(name.toLowerCase()) ? f.col(quoteName(name)) : f.lit(null)).cast(simpleString(dataType)).as(name),
-    ),
-  );
-}
-
-/** Makes the table, or adds and widens columns. Rows don't change by it. */
-async function fitTable(
-  spark: SparkSession,
-  catalog: IcebergCatalog,
-  table: string,
-  schema: StoredSchema,
-): Promise<void> {
-  const name = catalog.table(table);
-  if (!(await spark.catalog.tableExists(name))) {
-    const columns = schema.map(([column, type]) => `${quoteName(column)} ${type}`).join(", ");
-    const location = catalog.location(table);
-    await spark.sql(
-      `CREATE TABLE IF NOT EXISTS ${name} (${columns}) USING iceberg${location === undefined ? "" : ` LOCATION '${location.replaceAll("'", "\\'")}'`}
-        TBLPROPERTIES ('format-version' = '2')`,
-    );
-  }
-  const rows = spark.table(name);
-  const present = new Map(
-    (await rows.schema()).fields.map((field) => [field.name.toLowerCase(), simpleString(field.dataType)]),
-  );
-  for (const [column, type] of schema) {
-    const now = present.get(column.toLowerCase());
-    const wanted = /^(var)?char/.test(type) ? "string" : /^(tiny|small)int$/.test(type) ? "int" : type;
-    if (now === undefined) await spark.sql(`ALTER TABLE ${name} ADD COLUMN ${quoteName(column)} ${type}`);
-    else if (now !== wanted) await spark.sql(`ALTER TABLE ${name} ALTER COLUMN ${quoteName(column)} TYPE ${type}`);
-  }
-  const [head] = await (await spark.sql(`SELECT count(*) FROM ${name}.refs WHERE name = 'main'`)).collect();
-  // A branch begins at a snapshot, and a new table has none.
-  if (head?.getBigInt(0) === 0n) {
-    const table = await spark.table(name).schema();
-    await fitted(spark.range(0), [], table).writeTo(name).append();
-  }
-}
-
-function busy(name: string, cause: unknown): UserError {
-  return new UserError(
-    "ICEBERG_TABLE_BUSY",
-    `${name} was changed by others again and again while the batch was to be published`,
-    {
-      hint: "Run again; the batch is stored and will be published",
-      exitCode: ExitCode.retryable,
-      cause,
-    },
-  );
 }

@@ -1,8 +1,7 @@
 import { ExitCode, UserError } from "../../lib/errors.js";
-import { fixSession, parseDuration } from "../../lib/glue/incremental/index.js";
+import { fixSession, icebergCatalog, parseDuration } from "../../lib/glue/incremental/index.js";
 import { arg, defineJob, type JobContext, runTables, stateFolderBeside, tableFilter } from "../../lib/glue/index.js";
 import { parseTrackerTime } from "../../lib/storage/index.js";
-import { icebergCatalog } from "./iceberg-output.js";
 import { readKeys } from "./keys.js";
 import { TableLoad } from "./table-load.js";
 
@@ -104,7 +103,7 @@ async function run(context: Context): Promise<void> {
   const byName = new Map(wanted.map((entry) => [entry.name, entry]));
   const catalog =
     settings.format === "iceberg"
-      ? await icebergCatalog(spark, settings, args.iceberg_database ?? `${settings.database}_cdc`)
+      ? await icebergCatalog(spark, settings.output, args.iceberg_database ?? `${settings.database}_cdc`)
       : undefined;
   await runTables(
     context,

@@ -4,13 +4,20 @@ import {
   type Clock,
   clockOf,
   deliveredRows,
+  describeChange,
   fixBounds,
+  type IcebergCatalog,
   newestByKey,
   type RowShape,
   readAttempt,
   readDelivered,
   rowsWithin,
+  type StoredSchema,
+  schemaChange,
+  schemaChanged,
+  storedSchema,
   undelivered,
+  watermarkOfTable,
   writeParquet,
 } from "../../lib/glue/incremental/index.js";
 import type { CatalogEntry, JobContext, TableReport, TableRun } from "../../lib/glue/index.js";
@@ -27,10 +34,9 @@ import {
   type TableBatches,
 } from "../../lib/storage/index.js";
 import { backfillRows } from "./backfill.js";
-import { type IcebergCatalog, publishToIceberg, watermarkOfTable } from "./iceberg-output.js";
+import { publishToIceberg } from "./iceberg-output.js";
 import { JOB, type Settings } from "./job.js";
 import { type Keys, keyOf } from "./keys.js";
-import { describeChange, type StoredSchema, schemaChange, schemaChanged, storedSchema } from "./schema-changes.js";
 
 /** How far a table was delivered. Times are documented timestamps, UTC. */
 export type Watermark = {

@@ -7,6 +7,7 @@ const BUILT_IN: Readonly<Record<string, () => Promise<{ readonly default: Job }>
   "iceberg-to-aurora": () => import("../../jobs/iceberg-to-aurora/job.js"),
   "athena-cdc": () => import("../../jobs/athena-cdc/job.js"),
   "jdbc-cdc": () => import("../../jobs/jdbc-cdc/job.js"),
+  "datamart-join": () => import("../../jobs/datamart-join/job.js"),
 };
 
 /** Names of the jobs that come with the package. */

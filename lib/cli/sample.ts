@@ -21,6 +21,7 @@ interface JobSample {
 const SAMPLES: Readonly<Record<string, () => Promise<JobSample>>> = {
   "athena-cdc": () => import("../../jobs/athena-cdc/sample.js"),
   "jdbc-cdc": () => import("../../jobs/jdbc-cdc/sample.js"),
+  "datamart-join": () => import("../../jobs/datamart-join/sample.js"),
 };
 
 /** `glue-connect sample JOB`: data for a first run, in the local Spark's catalog or PostgreSQL and in `.glue-connect/sample`. */

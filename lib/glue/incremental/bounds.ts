@@ -1,6 +1,6 @@
 import { UserError } from "../../errors.js";
 import * as f from "../../spark/functions/index.js";
-import type { DataFrame } from "../../spark/index.js";
+import type { DataFrame, Row } from "../../spark/index.js";
 import { atOrAfter, type Clock } from "./column.js";
 
 /** The end of a batch, fixed before a row of it is read. Times are microseconds since 1970, UTC. */
@@ -17,6 +17,16 @@ export interface Bounds {
   readonly now: bigint;
 }
 
+/** A table whose bounds are asked for. */
+export interface BoundsQuestion {
+  readonly source: DataFrame;
+  readonly clock: Clock;
+  /** Rows before it don't count, except those without a time; `undefined`: all rows. */
+  readonly from: bigint | undefined;
+  /** For messages. */
+  readonly table: string;
+}
+
 /**
  * Asks the source for the bounds of the next batch: one Spark operation that reads the clock's column alone.
  *
@@ -30,6 +40,26 @@ export async function fixBounds(
   from: bigint | undefined,
   table: string,
 ): Promise<Bounds> {
+  const [bounds] = await fixBoundsTogether([{ source, clock, from, table }]);
+  if (bounds === undefined) throw new TypeError("one question has one answer");
+  return bounds();
+}
+
+/**
+ * The bounds of several tables, with one Spark operation for all of them.
+ *
+ * @returns for each question a function that gives the bounds, or throws what {@link fixBounds} throws.
+ */
+export async function fixBoundsTogether(questions: readonly BoundsQuestion[]): Promise<(() => Bounds)[]> {
+  const [first, ...rest] = questions.map(boundsRow);
+  if (first === undefined) return [];
+  const rows = await rest.reduce((all, one) => all.union(one), first).collect();
+  const byNumber = new Map(rows.map((row) => [row.getNumber("number"), row]));
+  return questions.map((question, number) => () => readBounds(question, byNumber.get(number)));
+}
+
+/** A plan of one row. */
+function boundsRow({ source, clock, from }: BoundsQuestion, number: number): DataFrame {
   const unread = clock.column.isNotNull().and(clock.micros.isNull());
   const now = f.unix_micros(f.current_timestamp());
   const wanted =
@@ -41,17 +71,19 @@ export async function fixBounds(
             : atOrAfter(clock, from).or(clock.column.isNull()),
         );
   const due = clock.micros.leq(now);
-  const [row] = await wanted
-    .agg(
-      f.max(f.when(due, clock.micros)).as("to"),
-      f.count_if(due).as("rows"),
-      f.count_if(clock.micros.gt(now)).as("later"),
-      f.count_if(clock.column.isNull()).as("without_time"),
-      f.count_if(unread).as("unread"),
-      f.min(f.when(unread, clock.column.cast("string"))).as("example"),
-      f.max(now).as("now"),
-    )
-    .collect();
+  return wanted.agg(
+    f.lit(number).as("number"),
+    f.max(f.when(due, clock.micros)).as("to"),
+    f.count_if(due).as("rows"),
+    f.count_if(clock.micros.gt(now)).as("later"),
+    f.count_if(clock.column.isNull()).as("without_time"),
+    f.count_if(unread).as("unread"),
+    f.min(f.when(unread, clock.column.cast("string"))).as("example"),
+    f.max(now).as("now"),
+  );
+}
+
+function readBounds({ clock, table }: BoundsQuestion, row: Row | undefined): Bounds {
   const count = (name: string) => row?.getBigInt(name) ?? 0n;
   if (count("unread") > 0n) {
     throw new UserError(

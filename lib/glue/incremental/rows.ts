@@ -192,15 +192,19 @@ const JSON_OPTIONS = {
 };
 
 /**
- * SHA-256 of a row's JSON: names and values of the columns that aren't NULL, by name. So NULLs can't be mistaken for anything
- * else, and a column that was added since and is NULL changes nothing.
+ * A row as JSON: names and values of the columns that aren't NULL, by name. So NULLs can't be mistaken for anything else, and a
+ * column that was added since and is NULL changes nothing.
+ *
+ * @param names of the columns; default: all of them.
  */
-function rowHash(schema: StructType): Column {
-  const names = schema.fields.map(({ name }) => name).toSorted();
-  return f.sha2(
-    f.to_json(f.struct(...names.map((name) => f.col(quoteName(name)).as(name.toLowerCase()))), JSON_OPTIONS),
-    256,
-  );
+export function rowJson(schema: StructType, names: readonly string[] = schema.fields.map(({ name }) => name)): Column {
+  const columns = names.toSorted().map((name) => f.col(quoteName(name)).as(name.toLowerCase()));
+  return f.to_json(f.struct(...columns), JSON_OPTIONS);
+}
+
+/** SHA-256 of {@link rowJson}. */
+export function rowHash(schema: StructType): Column {
+  return f.sha2(rowJson(schema), 256);
 }
 
 function newestFirst({ schema, clock, key }: RowShape): Column[] {

@@ -1,5 +1,5 @@
-import { UserError } from "../../lib/errors.js";
-import { type StructType, simpleString } from "../../lib/spark/index.js";
+import { UserError } from "../../errors.js";
+import { type StructType, simpleString } from "../../spark/index.js";
 
 /** A schema as the state keeps it: names and types in order. */
 export type StoredSchema = readonly (readonly [name: string, type: string])[];

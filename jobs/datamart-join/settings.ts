@@ -1,0 +1,91 @@
+import { ExitCode, UserError } from "../../lib/errors.js";
+import { parseDuration } from "../../lib/glue/incremental/index.js";
+import { stateFolderBeside } from "../../lib/glue/index.js";
+import { childUri, parseTrackerTime } from "../../lib/storage/index.js";
+import type { Configuration } from "./configuration.js";
+
+export const JOB = "datamart-join";
+
+/** The arguments as they were given. */
+export interface Arguments {
+  readonly database_name: string;
+  readonly timestamp_s3_path: string;
+  readonly load_type: "full" | "incremental";
+  readonly output_path: string | undefined;
+  readonly lookback: string;
+  readonly from: string | undefined;
+  readonly to: string | undefined;
+  readonly full_refresh: boolean;
+  readonly parallelism: number;
+  readonly on_schema_change: "evolve" | "fail";
+  readonly output_format: "parquet" | "iceberg";
+}
+
+/** What the arguments come to, once they are known to make sense together. */
+export interface Settings {
+  readonly database: string;
+  /** `<output_path>/datamart`, without a slash at the end. */
+  readonly output: string;
+  /** The documented file. */
+  readonly timestampFile: string;
+  readonly stateFolder: string;
+  readonly full: boolean;
+  readonly fullBecause: string;
+  /** Microseconds. */
+  readonly lookback: bigint;
+  readonly backfill: { readonly from: bigint; readonly to: bigint | undefined } | undefined;
+  readonly evolve: boolean;
+  readonly format: "parquet" | "iceberg";
+  readonly parallelism: number;
+}
+
+/** @throws UserError `ARGUMENTS_INVALID` with all that is wrong. */
+export function readSettings(args: Arguments, configuration: Configuration): Settings {
+  const problems: string[] = [];
+  const outputPath = args.output_path ?? configuration.outputPath;
+  if (outputPath === undefined) {
+    problems.push("--output_path is missing: say there, or in the configuration as output_path, where to write");
+  }
+  const lookback = parseDuration(args.lookback);
+  if (lookback === undefined) {
+    problems.push(`--lookback must be like 90s, 15m, 2h or 1d; it is ${JSON.stringify(args.lookback)}`);
+  }
+  const time = (name: "from" | "to") => {
+    const text = args[name];
+    const micros = text === undefined ? undefined : parseTrackerTime(text);
+    if (text !== undefined && micros === undefined) {
+      problems.push(
+        `--${name} must be a UTC time like 2026-03-01 or "2026-03-01 10:00:00"; it is ${JSON.stringify(text)}`,
+      );
+    }
+    return micros;
+  };
+  const [from, to] = [time("from"), time("to")];
+  if (args.to !== undefined && args.from === undefined) problems.push("--to needs --from");
+  if (from !== undefined && to !== undefined && to < from) problems.push("--to is before --from");
+  if (args.from !== undefined && (args.full_refresh || args.load_type === "full")) {
+    problems.push("--from is for a part of what was loaded, and a full load takes everything: leave one of them out");
+  }
+  if (args.parallelism < 1) problems.push("--parallelism must be 1 or more");
+  if (outputPath === undefined || problems.length > 0) {
+    const count = problems.length === 1 ? "One argument is" : `${problems.length} arguments are`;
+    throw new UserError("ARGUMENTS_INVALID", `${count} wrong`, {
+      problems,
+      hint: "--help lists every argument",
+      exitCode: ExitCode.usage,
+    });
+  }
+  return {
+    database: args.database_name,
+    output: childUri(outputPath, "datamart"),
+    timestampFile: args.timestamp_s3_path.replace(/\/+$/, ""),
+    stateFolder: stateFolderBeside(args.timestamp_s3_path.replace(/\/+$/, ""), JOB),
+    full: args.load_type === "full" || args.full_refresh,
+    fullBecause: args.full_refresh ? "--full-refresh" : "--load_type full",
+    lookback: lookback ?? 0n,
+    backfill: from === undefined ? undefined : { from, to },
+    format: args.output_format,
+    evolve: args.on_schema_change === "evolve",
+    parallelism: args.parallelism,
+  };
+}

@@ -1,0 +1,93 @@
+import { ExitCode, UserError } from "../../lib/errors.js";
+import { clockOf, findColumn } from "../../lib/glue/incremental/index.js";
+import type { CatalogEntry, JobContext } from "../../lib/glue/index.js";
+import type { SparkSession } from "../../lib/spark/index.js";
+import type { Configuration, MartConfiguration, TableConfiguration } from "./configuration.js";
+import type { Source } from "./mart.js";
+import { inParallel } from "./parallel.js";
+
+/** The outputs whose tables are there, and the tables. */
+export interface OpenSources {
+  readonly marts: readonly MartConfiguration[];
+  readonly sources: ReadonlyMap<string, Source>;
+}
+
+/**
+ * Opens the tables of all outputs. One that stands alone may be missing: it is left out with a warning.
+ *
+ * @throws UserError `TABLES_MISSING` that names every table which a join needs and the database hasn't got,
+ *   `KEY_COLUMNS_MISSING`.
+ */
+export async function openSources(
+  context: JobContext<unknown>,
+  spark: SparkSession,
+  configuration: Configuration,
+  options: { readonly database: string; readonly parallelism: number },
+): Promise<OpenSources> {
+  const { database } = options;
+  const entries = await context.step("list the tables", () => context.catalog.tables(database));
+  const byName = new Map(entries.map((entry) => [entry.name.toLowerCase(), entry]));
+  const tablesOf = ({ base, joins }: MartConfiguration) => [base, ...joins.map(({ table }) => table)];
+  const isThere = (table: string) => byName.has(table.toLowerCase());
+
+  const missing = configuration.marts
+    .filter(({ joins }) => joins.length > 0)
+    .flatMap(tablesOf)
+    .filter((table) => !isThere(table));
+  if (missing.length > 0) {
+    throw new UserError(
+      "TABLES_MISSING",
+      `Database ${database} lacks tables that are to be joined: ${missing.join(", ")}`,
+      {
+        hint: "Check --database_name, or name other tables in the configuration",
+        exitCode: ExitCode.configuration,
+      },
+    );
+  }
+  const marts = configuration.marts.filter((mart) => {
+    const there = isThere(mart.base);
+    if (!there)
+      context.report.warn(
+        "TABLE_MISSING",
+        `${mart.name}: database ${database} has no table ${mart.base}; it is skipped`,
+      );
+    return there;
+  });
+  const wanted = [...new Set(marts.flatMap(tablesOf))];
+  const sources = new Map<string, Source>();
+  await context.step("read the schemas", () =>
+    inParallel(wanted, options.parallelism, async (table) => {
+      const entry = byName.get(table.toLowerCase());
+      const described = configuration.tables.get(table);
+      if (entry !== undefined && described !== undefined) sources.set(table, await openSource(spark, entry, described));
+    }),
+  );
+  checkKeys(sources);
+  return { marts, sources };
+}
+
+async function openSource(spark: SparkSession, entry: CatalogEntry, described: TableConfiguration): Promise<Source> {
+  const rows = await entry.read(spark);
+  const schema = await rows.schema();
+  const key = described.key.map((name) => findColumn(schema, name) ?? name);
+  return {
+    configuration: { ...described, key },
+    schema,
+    clock: clockOf(schema, described.incrementalColumn, described.name),
+    rows,
+  };
+}
+
+function checkKeys(sources: ReadonlyMap<string, Source>): void {
+  const problems = [...sources].flatMap(([table, { configuration, schema }]) =>
+    configuration.key
+      .filter((name) => findColumn(schema, name) === undefined)
+      .map((name) => `${table} has no column ${name}`),
+  );
+  if (problems.length === 0) return;
+  throw new UserError("KEY_COLUMNS_MISSING", "Keys are configured whose columns aren't there", {
+    problems,
+    hint: "Correct the key in the configuration",
+    exitCode: ExitCode.configuration,
+  });
+}

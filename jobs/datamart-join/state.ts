@@ -1,0 +1,52 @@
+import type { StoredSchema } from "../../lib/glue/incremental/index.js";
+import type { BatchState, OpenedTable } from "../../lib/storage/index.js";
+import type { StoredNames } from "./output-columns.js";
+
+/** How far a source table was delivered; times are documented timestamps, UTC. */
+export type TableMark = {
+  /** The greatest time that counts as delivered; `null`: no row had one. */
+  readonly time: string | null;
+};
+
+/** One watermark a table and output, although the documented file holds one for all. */
+export type Watermark = { readonly [mart: string]: { readonly [table: string]: TableMark } };
+
+/** What the state keeps of an output besides. */
+export type MartDetails = {
+  /** The configuration of its tables and joins: with another one the output is made anew. */
+  readonly definition: string;
+  readonly schemas: { readonly [table: string]: StoredSchema };
+  readonly names: StoredNames;
+  readonly format: "parquet" | "iceberg";
+  /** The run whose batch was the last with something of this output. */
+  readonly runId: string;
+};
+
+export type Details = {
+  /** Id of the last batch. */
+  readonly batchId: string;
+  readonly marts: { readonly [mart: string]: MartDetails };
+};
+
+export type State = BatchState<Watermark>;
+export type Opened = OpenedTable<Watermark>;
+
+/** The state's own part of the details; `undefined` before the first batch. */
+export function detailsOf(state: State | undefined): Details | undefined {
+  return (state?.details ?? undefined) as Details | undefined;
+}
+
+/** The name by which the state lists a dataset of an output's known rows. */
+export function knownName(mart: string, number: number): string {
+  return `${mart}.known.${number}`;
+}
+
+/** The datasets of known rows of an output, oldest first. */
+export function knownFolders(state: State | undefined, mart: string): string[] {
+  const folders: string[] = [];
+  for (let number = 0; ; number++) {
+    const folder = state?.delivered[knownName(mart, number)];
+    if (folder === undefined) return folders;
+    folders.push(folder);
+  }
+}

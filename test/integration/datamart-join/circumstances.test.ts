@@ -1,0 +1,171 @@
+import { rmSync } from "node:fs";
+import { join } from "node:path";
+import { afterEach, describe, expect, inject, test } from "vitest";
+import { at, BASE, DatamartScenario, PREFIX, type TestRows } from "../../support/datamart-scenario.js";
+
+let scenario: DatamartScenario | undefined;
+const create = async (rows?: TestRows) => {
+  scenario = await DatamartScenario.create(inject("sparkRemote"), rows);
+  return scenario;
+};
+afterEach(async () => {
+  await scenario?.[Symbol.asyncDispose]();
+  scenario = undefined;
+});
+
+describe("datamart-join", () => {
+  test("what is missing or wrong is said in one error, and nothing is written", async () => {
+    const s = await create();
+    s.configure({ output_path: undefined });
+    const wrong = await s.run(["--lookback", "soon", "--to", "2026-01-01"]);
+    expect(wrong.report.error).toMatchObject({ code: "ARGUMENTS_INVALID" });
+    expect(wrong.report.error?.problems.join()).toMatch(
+      /--output_path is missing.*--lookback must be.*--to needs --from/,
+    );
+    expect(wrong.exitCode).toBe(64);
+    s.configure();
+
+    const database = await s.run(["--database_name", "nowhere"]);
+    expect(database.report.error?.code).toBe("DATABASE_NOT_FOUND");
+    s.timestampFile = "last_load_timestamp\nyesterday\n";
+    const corrupt = await s.run();
+    expect(corrupt.exitCode).toBe(1);
+    expect(corrupt.report.error?.problems.join()).toMatch(/last_load.csv can't be read.*"yesterday"/);
+    s.timestampFile = undefined;
+
+    s.configure({ tables: { [`${PREFIX}queue`]: { key: ["queue_nr"] } } });
+    expect((await s.run()).report.error).toMatchObject({
+      code: "KEY_COLUMNS_MISSING",
+      problems: [`${PREFIX}queue has no column queue_nr`],
+    });
+    s.configure();
+    await s.spark.sql(`DROP TABLE ${s.table("queue")}`);
+    await s.spark.sql(`DROP TABLE ${s.table("account_risk")}`);
+    const missing = await s.run();
+    expect(missing.report.error?.code).toBe("TABLES_MISSING");
+    expect(missing.report.error?.message).toContain(`${PREFIX}account_risk, ${PREFIX}queue`);
+    expect([...s.files("joined"), ...s.files("adjustment")]).toEqual([]);
+  });
+
+  test("empty tables, a missing table that stands alone: warnings, and the rest is loaded", async () => {
+    const s = await create({ ...BASE, account_risk: [] });
+    await s.spark.sql(`DROP TABLE ${s.table("adjustment")}`);
+    const first = await s.load();
+    expect(first.warnings).toEqual(expect.arrayContaining(["TABLE_EMPTY", "TABLE_MISSING", "NO_ROWS"]));
+    expect(first.joined.inserted).toBe(0);
+    expect(s.timestampFile).toBe("last_load_timestamp\n2026-01-01 10:08:00\n");
+    await s.expectLikeFullLoad("no risks");
+    // The first rows of the table that was empty, older than all that was loaded.
+    s.put("account_risk", [1, "a1", 10, at(0)]);
+    expect((await s.load()).joined.inserted).toBe(4);
+    await s.expectLikeFullLoad("the first risk");
+  });
+
+  test("the timestamp file: set back by hand, deleted, adopted from the Python job", async () => {
+    const s = await create();
+    // As its csv module writes it: in a folder or not, with a fraction or not.
+    s.timestampFile = "last_load_timestamp\n2026-01-01 10:07:00\n";
+    const adopted = await s.load();
+    expect(adopted.joined.reason).toBe("the timestamp file of an earlier job counts: 2026-01-01 10:07:00");
+    expect(await s.lastBatch()).toEqual({ written: ["t7", "t8"], emptied: [] });
+    expect(s.timestampFile).toBe("last_load_timestamp\n2026-01-01 10:08:00\n");
+    // Where rows belonged before is known from the source, as it was then.
+    s.put("account_metadata", [2, "a1", "iron", at(20)]);
+    await s.load();
+    expect((await s.lastBatch()).emptied).toEqual(["t5", "t6", "t7", "t8"]);
+
+    s.timestampFile = "last_load_timestamp\n2026-01-01 10:06:00\n";
+    const reset = await s.load();
+    expect(reset.joined.reason).toBe("the timestamp file was changed by hand: 2026-01-01 10:06:00");
+    expect(reset.joined.details.changed).toEqual({ account_metadata: 1, settlement_transaction: 3 });
+    expect(s.timestampFile).toBe("last_load_timestamp\n2026-01-01 10:20:00\n");
+    // What was kept of the past is kept.
+    s.put("account_metadata", [2, "a2", "iron", at(21)]);
+    await s.load();
+
+    s.timestampFile = undefined;
+    expect((await s.load()).joined).toMatchObject({ way: "full load", reason: "the timestamp file was deleted" });
+    await s.expectLikeFullLoad();
+  });
+
+  test("rows without a time come with full loads, rows of the future at once; both are told", async () => {
+    const s = await create();
+    s.put("settlement_transaction", ["t20", "q1", 20, null], ["t21", "q1", 21, "2999-01-01T00:00:00.000000Z"]);
+    const first = await s.load();
+    expect(first.warnings).toEqual(expect.arrayContaining(["ROWS_WITHOUT_TIME", "ROWS_IN_THE_FUTURE"]));
+    await s.expectLikeFullLoad("first");
+    expect(s.timestampFile).toBe("last_load_timestamp\n2026-01-01 10:08:00\n");
+    expect((await s.load()).joined.inserted).toBe(0);
+    s.put("settlement_transaction", ["t22", "q1", 22, at(9)]);
+    await s.load();
+    expect(await s.lastBatch()).toEqual({ written: ["t22"], emptied: [] });
+    await s.expectLikeFullLoad("then");
+  });
+
+  test("columns that are added, dropped or of another type", async () => {
+    const s = await create();
+    await s.load();
+    const columns = "account_id STRING, tier STRING, id INT, updated_at TIMESTAMP";
+    s.set("account_risk", [["a1", "high", 1, at(20)]], ["account_id", "tier", "id", "updated_at"]);
+    await s.define("account_risk", columns);
+    const failed = await s.run(["--on_schema_change", "fail"]);
+    expect(failed.report.error?.problems.join()).toContain("added tier; dropped score");
+    const { joined, warnings } = await s.load();
+    expect(warnings).toContain("SCHEMA_CHANGED");
+    expect(joined.details.schemaChanges).toEqual({ [`${PREFIX}account_risk`]: "added tier; dropped score" });
+    // Another table's tier keeps its name.
+    const rows = await s.select(
+      `SELECT DISTINCT tier, account_risk_tier FROM ${s.output("joined")} WHERE account_risk_tier IS NOT NULL`,
+    );
+    expect(rows).toEqual(['{"tier":"gold","account_risk_tier":"high"}']);
+
+    await s.define("account_risk", columns.replace("id INT", "id BIGINT"));
+    expect((await s.load()).joined).toMatchObject({ way: "full load", inserted: 4 });
+  });
+
+  test("incremental columns of other types; text that is no time fails its output alone", async () => {
+    const s = await create();
+    const local = (minute: number) => at(minute).replace("Z", "");
+    await s.define("account", "account_id STRING, name STRING, updated_at TIMESTAMP_NTZ");
+    s.set("account", [
+      ["a1", "Ann", local(1)],
+      ["a2", "Bob", local(2)],
+    ]);
+    await s.define("queue", "queue_id STRING, account_id STRING, name STRING, updated_at BIGINT");
+    await s.define("adjustment", "adjustment_id INT, reason STRING, updated_at STRING");
+    s.set(
+      "queue",
+      (s.rows.get("queue") ?? []).map((row) => [...row.slice(0, 3), 1_767_261_600 + Number(String(row[0]).slice(1))]),
+    );
+    await s.load();
+    s.put("account", ["a1", "Anna", local(20)]);
+    s.put("queue", ["q3", "a1", "moved", 1_767_261_700]);
+    await s.load();
+    expect(await s.lastBatch()).toEqual({ written: ["t1", "t2", "t3", "t4", "t5", "t6"], emptied: [] });
+    s.put("adjustment", [3, "fee", "soon"]);
+    s.put("account", ["a2", "Bea", local(30)]);
+    const { report, exitCode } = await s.run();
+    expect(exitCode).toBe(1);
+    expect(report.table("adjustment").error?.message).toMatch(/1 values of column updated_at are no time, e.g. "soon"/);
+    expect(report.table("joined")).toMatchObject({ inserted: 2 });
+  });
+
+  test("plan writes nothing; a deleted output is loaded again by --load_type full", async () => {
+    const s = await create();
+    const { runJob } = await import("../../../lib/glue/index.js");
+    const { default: job } = await import("../../../jobs/datamart-join/job.js");
+    const plan = () => runJob(job, s.argv(), { sparkRemote: s.remote, catalog: "spark", mode: "plan" });
+    const first = await plan();
+    expect(first.exitCode).toBe(2);
+    expect(first.report.table("joined")).toMatchObject({ inserted: 8, way: "full load" });
+    expect(s.files("joined")).toEqual([]);
+    await s.load();
+    s.put("queue", ["q1", "a2", "queue 1", at(20)]);
+    expect((await plan()).report.table("joined")).toMatchObject({ inserted: 2, way: "groups that changed" });
+    await s.load();
+    expect((await plan()).exitCode).toBe(0);
+    rmSync(join(s.folder, "out"), { recursive: true });
+    await s.load("--load_type", "full");
+    await s.expectLikeFullLoad();
+  });
+});
