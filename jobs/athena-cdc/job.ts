@@ -18,7 +18,7 @@ const args = {
     optional: true,
   }),
   tables: arg.string({ description: "Only these tables, as patterns: 'acc*,!tmp_*'", optional: true }),
-  parallelism: arg.integer({ description: "Tables at once", default: 4 }),
+  parallelism: arg.integer({ description: "Tables at once", default: 4, min: 1 }),
   lookback: arg.string({
     description: "How far before the last timestamp late rows are looked for: 15m, 2h, 1d",
     default: "0",

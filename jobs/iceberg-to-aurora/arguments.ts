@@ -16,7 +16,7 @@ export const args = {
       "How changes are found: by comparing two snapshots, by Iceberg's changelog, by comparing only files that were touched, or by the cheapest one that applies",
     default: "auto",
   }),
-  parallelism: arg.integer({ description: "How many tables are loaded side by side, of several", default: 4 }),
+  parallelism: arg.integer({ description: "How many tables are loaded side by side, of several", default: 4, min: 1 }),
   on_schema_change: arg.choice(["evolve", "fail"], {
     description:
       "When the source's columns changed: alter the target in the transaction of the rows, or end with an error",
@@ -41,6 +41,7 @@ export const args = {
   lock_timeout: arg.integer({
     description: "Seconds that the transaction waits for others to leave the target table before it gives up",
     default: 60,
+    min: 1,
   }),
 };
 

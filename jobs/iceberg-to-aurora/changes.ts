@@ -1,12 +1,12 @@
-import { randomUUID } from "node:crypto";
 import type { Reportable } from "../../lib/glue/report.js";
-import { STAGED_DELETE, STAGED_INSERT } from "../../lib/postgres/staging.js";
+import { STAGED_DELETE, STAGED_INSERT, STAGED_UPDATE } from "../../lib/postgres/staging.js";
 import * as f from "../../lib/spark/functions/index.js";
-import { AnalysisException, type DataFrame, quoteName, type Row, Window } from "../../lib/spark/index.js";
+import { AnalysisException, type DataFrame, type Row } from "../../lib/spark/index.js";
+import { changelogObstacle, fromChangelog } from "./changelog.js";
 import { type IcebergField, type IcebergSnapshot, schemaOfSnapshot, snapshotsBetween } from "./iceberg-metadata.js";
 import { checkUniqueness, countKeys, type Key, keyColumns } from "./key.js";
-import { comparable, containsMap } from "./nested.js";
-import { columnName, readSnapshot, type Source } from "./source.js";
+import { comparable } from "./nested.js";
+import { columnName, fieldColumns, readSnapshot, type Source } from "./source.js";
 import { type Touched, type TouchedEnd, touchedFiles } from "./touched-files.js";
 
 /** How to find what changed; `auto` takes the cheapest way that applies. */
@@ -53,10 +53,6 @@ export class DoubtfulChanges extends Error {
   override readonly name = "DoubtfulChanges";
 }
 
-export const INSERT = STAGED_INSERT;
-export const UPDATE = "U";
-export const DELETE = STAGED_DELETE;
-
 /**
  * What each way costs, as a share of comparing both snapshots. The changelog sorts whole rows of every file that came or went: it
  * was the faster one up to an eighth. Touched files are read for the keys, for the number of rows and for the changes.
@@ -73,7 +69,7 @@ export async function everything(
   reason: string,
 ): Promise<Changes> {
   const rows = await readSnapshot(source, snapshotId, fields);
-  return { rows: rows.select(f.lit(UPDATE).as("op"), ...fieldColumns(fields)), way: "everything", reason };
+  return { rows: rows.select(f.lit(STAGED_UPDATE).as("op"), ...fieldColumns(fields)), way: "everything", reason };
 }
 
 /**
@@ -137,7 +133,7 @@ export async function changesBetween(
         range,
         `${text}, but only ${percent(share)} of the rows are in files that were added or removed`,
       )
-    : await byComparison(range, `${text}, so comparing them is cheaper`);
+    : { ...(await byComparison(range, `${text}, so comparing them is cheaper`)), reads: readsOf(touched, total) };
 }
 
 /** Two snapshots of a source, what is read of them, and by what their rows are told apart. */
@@ -160,7 +156,15 @@ function partialObstacle({ source, from, to, fields, key }: Range): string | und
     if (missing !== undefined)
       return `snapshot ${id} has no column ${fields[missing]?.name ?? ""}, which is in the key`;
   }
-  return undefined;
+  if (snapshotsBetween(source.metadata, from, to) !== undefined) return undefined;
+  // Going back, or aside, a column may come to light whose values files hold that both snapshots have.
+  const had = new Set(schemaOfSnapshot(source.metadata, from).fields.map((field) => field.id));
+  const came = schemaOfSnapshot(source.metadata, to).fields.find(
+    (field) => !had.has(field.id) && fields.some((wanted) => wanted.id === field.id),
+  );
+  return came === undefined
+    ? undefined
+    : `snapshot ${from} doesn't have column ${came.name}, and is no ancestor of ${to}`;
 }
 
 async function byComparison({ source, from, to, fields, key }: Range, reason: string): Promise<Changes> {
@@ -172,7 +176,7 @@ async function byComparison({ source, from, to, fields, key }: Range, reason: st
     // Each key that several rows of the new snapshot share, and each that is NULL, makes the count greater than what the changes add up to,
     // but for new keys, and those are looked at.
     growth: async (rows, counts) => {
-      const came = rows.where(f.col("op").notEqual(DELETE)).select(...keyColumns(key), f.lit(1n).as("copies"));
+      const came = rows.where(f.col("op").notEqual(STAGED_DELETE)).select(...keyColumns(key), f.lit(1n).as("copies"));
       const [keys, counted] = await Promise.all([countKeys(came, key), after.count()]);
       if (keys.nulls > 0n || keys.shared > 0n) return undefined;
       return { rows: counts.inserts - counts.deletes, read: BigInt(counted), counted: BigInt(counted) };
@@ -187,7 +191,7 @@ async function byChangelog({ source, from, to, fields, key }: Range, reason: str
     reason,
     growth: async (rows, counts) => {
       // Equal rows that came together are one row here, with their number.
-      const came = rows.where(f.col("op").notEqual(DELETE)).select(...keyColumns(key), f.col("copies"));
+      const came = rows.where(f.col("op").notEqual(STAGED_DELETE)).select(...keyColumns(key), f.col("copies"));
       const read = await checkUniqueness(came, key, source.label, "new and changed rows");
       return { rows: counts.inserts - counts.deletes, read };
     },
@@ -202,20 +206,12 @@ async function byFiles(range: Range, touched: Touched, reason: string): Promise<
     return readSnapshot(source, id, fields, (written) => end.predicate.rows(written).and(inTouched));
   };
   const [before, after] = await Promise.all([ofEnd(from, touched.before), ofEnd(to, touched.after)]);
-  const { read, total } = touched;
+  const { read } = touched;
   return {
     rows: compared(before, after, fields, key.positions),
     way: "files",
     reason,
-    reads: {
-      files: read.files,
-      ofFiles: total.files,
-      bytes: read.bytes,
-      ofBytes: total.bytes,
-      partitions: read.partitions,
-      ofPartitions: total.partitions,
-      touchedFiles: touched.touched.files,
-    },
+    reads: readsOf(touched, read),
     growth: async (_rows, counts) => {
       const [was, is] = await Promise.all([
         before.count(),
@@ -236,34 +232,25 @@ async function byFiles(range: Range, touched: Touched, reason: string): Promise<
   };
 }
 
+/** For the report: what is read of both snapshots' data files, and what was touched. */
+function readsOf(touched: Touched, read: Touched["read"]): NonNullable<Changes["reads"]> {
+  const { total } = touched;
+  return {
+    files: read.files,
+    ofFiles: total.files,
+    bytes: read.bytes,
+    ofBytes: total.bytes,
+    partitions: read.partitions,
+    ofPartitions: total.partitions,
+    touchedFiles: touched.touched.files,
+  };
+}
+
 /** Manifests say how many rows their files have: a condition that left out one of them is found out here. */
 function outside(rows: bigint, end: TouchedEnd): string | undefined {
   return rows < end.leastRows || rows > end.records
     ? `the touched files have ${end.leastRows} to ${end.records} rows by their manifests, and ${rows} were found`
     : undefined;
-}
-
-/** What stands against `create_changelog_view`, or `undefined`. Any doubt counts: the comparison is always right. */
-export function changelogObstacle(
-  source: Source,
-  from: string,
-  to: string,
-  fields: readonly IcebergField[],
-): string | undefined {
-  const range = snapshotsBetween(source.metadata, from, to);
-  if (range === undefined) return "the old snapshot is no ancestor of the new one";
-  if (fields.some((field) => containsMap(field.type))) return "the table has a map column, which can't be grouped by";
-  const ends = [source.metadata.snapshots.get(from), ...range].filter((snapshot) => snapshot !== undefined);
-  for (const snapshot of ends) {
-    if (snapshot.schemaId !== source.metadata.currentSchemaId) return "the schema changed within the range";
-    if (snapshot.summary["total-delete-files"] !== "0")
-      return `snapshot ${snapshot.id} has delete files (merge-on-read)`;
-    if (snapshot.summary["total-records"] === undefined) return `snapshot ${snapshot.id} has no totals`;
-  }
-  // The view carries columns of its own beside the table's.
-  const reserved = ["_change_type", "_change_ordinal", "_commit_snapshot_id"];
-  const taken = schemaOfSnapshot(source.metadata, to).fields.find((field) => reserved.includes(field.name));
-  return taken === undefined ? undefined : `the table has a column ${taken.name} of its own`;
 }
 
 /** Rows in files that were added or removed, relative to those of both snapshots, which a comparison would read. */
@@ -300,7 +287,7 @@ function compared(
     .join(after.as("after"), on, "full_outer")
     .where(f.not(side("before").eqNullSafe(side("after"))))
     .select(
-      f.when(gone, f.lit(DELETE)).when(fresh, f.lit(INSERT)).otherwise(f.lit(UPDATE)).as("op"),
+      f.when(gone, f.lit(STAGED_DELETE)).when(fresh, f.lit(STAGED_INSERT)).otherwise(f.lit(STAGED_UPDATE)).as("op"),
       ...fields.map((_field, index) => {
         const name = columnName(index);
         return keys.includes(index)
@@ -309,55 +296,6 @@ function compared(
       }),
     );
 }
-
-/**
- * Iceberg's own changelog, which reads only the files that were added or removed.
- *
- * Its rows are netted here, by value: over all snapshots of the range, the inserts of a row less its deletes say whether
- * the row came or went. Iceberg's own netting compares byte arrays by reference, and leaves the rows of a rewritten file
- * standing when one of its columns is binary.
- */
-async function fromChangelog(
-  source: Source,
-  from: string,
-  to: string,
-  fields: readonly IcebergField[],
-  keys: readonly number[],
-): Promise<DataFrame> {
-  const view = `glue_connect_changes_${randomUUID().replaceAll("-", "")}`;
-  await source.spark.sql(
-    `CALL ${quoteName(source.catalog)}.system.create_changelog_view(table => '${source.identifier.replaceAll("'", "\\'")}', ` +
-      `changelog_view => '${view}', options => map('start-snapshot-id', '${from}', 'end-snapshot-id', '${to}'))`,
-  );
-  const columns = fieldColumns(fields);
-  const change = f.col("_change_type");
-  const net = source.spark
-    .table(view)
-    .select(
-      f.when(change.eqTo("INSERT"), f.lit(1)).otherwise(f.lit(-1)).as("change"),
-      ...fields.map((field, index) => f.col(quoteName(field.name)).as(columnName(index))),
-    )
-    .groupBy(...columns)
-    .agg(f.sum("change").as("net"))
-    .where(f.col("net").notEqual(0));
-  // A changed row is there twice: its old form went, its new one came. The new one carries the row.
-  const ofKey = Window.partitionBy(...keys.map((key) => f.col(columnName(key))));
-  const came = f.col("net").gt(0);
-  const changed = net
-    .withColumn("was", f.max(f.not(came)).over(ofKey))
-    .withColumn("is", f.max(came).over(ofKey))
-    .where(came.or(f.not(f.col("is"))));
-  return changed.select(
-    f.when(f.not(came), f.lit(DELETE)).when(f.col("was"), f.lit(UPDATE)).otherwise(f.lit(INSERT)).as("op"),
-    ...fields.map((_field, index) => {
-      const name = columnName(index);
-      return keys.includes(index) ? f.col(name) : f.when(came, f.col(name)).as(name);
-    }),
-    f.col("net").as("copies"),
-  );
-}
-
-const fieldColumns = (fields: readonly IcebergField[]) => fields.map((_field, index) => f.col(columnName(index)));
 
 /** Rows of each kind in a change set. */
 export interface ChangeCounts {
@@ -372,8 +310,8 @@ export async function countChanges(rows: DataFrame): Promise<ChangeCounts> {
   const counted = await rows.groupBy("op").count().collect();
   const of = (op: string) =>
     counted.filter((row: Row) => row.getString(0) === op).reduce((sum, row) => sum + (row.getBigInt(1) ?? 0n), 0n);
-  const inserts = of(INSERT);
-  const updates = of(UPDATE);
-  const deletes = of(DELETE);
+  const inserts = of(STAGED_INSERT);
+  const updates = of(STAGED_UPDATE);
+  const deletes = of(STAGED_DELETE);
   return { inserts, updates, deletes, total: inserts + updates + deletes };
 }

@@ -20,6 +20,8 @@ export interface ColumnMapping {
   readonly target: string;
   /** The target's type, for CREATE TABLE. */
   readonly type: string;
+  /** The target's type is the one that the job would make, or writes values in the same way: equal ones look alike as text. */
+  readonly native: boolean;
   readonly staging: StagingColumn;
   /** Over Spark's value. */
   readonly encode: (column: Column) => Column;
@@ -277,7 +279,7 @@ export function mapColumns(
     if (target === undefined) {
       const problem = identifierProblem(field.name);
       if (problem !== undefined) problems.push(`${label}: PostgreSQL can't have this name, ${problem}`);
-      columns.push({ ...base, target: field.name, type: codec.nativeType, decode: codec.decode });
+      columns.push({ ...base, target: field.name, type: codec.nativeType, native: true, decode: codec.decode });
       continue;
     }
     const column = findColumn(target.columns, field.name);
@@ -287,7 +289,7 @@ export function mapColumns(
       problems.push(`${label}: the target's column is generated and can't be written`);
     } else if (column.identityAlways && !key) {
       problems.push(`${label}: the target's column is GENERATED ALWAYS AS IDENTITY and can't be updated`);
-    } else if (key && !comparesExactly(column)) {
+    } else if (key && (!comparesExactly(column) || column.baseType === "jsonb")) {
       problems.push(
         `${label}: the target's column (${column.type}) holds unlike keys to be equal, or can't compare them`,
       );
@@ -301,8 +303,11 @@ export function mapColumns(
           ...base,
           target: column.name,
           type: column.type,
+          native:
+            column.type === codec.nativeType ||
+            (codec.nativeType === "text" && column.baseType === "character varying"),
           decode: fit.decode,
-          ...(comparesExactly(column) && column.baseType !== "jsonb" ? {} : { comparedAs: "text" as const }),
+          ...(comparesExactly(column) ? {} : { comparedAs: "text" as const }),
         });
       }
     }

@@ -1,6 +1,7 @@
 import { UserError } from "../../lib/errors.js";
 import { describeFailure } from "../../lib/glue/failure.js";
 import { defineJob } from "../../lib/glue/index.js";
+import { sideBySide } from "../../lib/glue/side-by-side.js";
 import { args, type Context, refuseContradictions } from "./arguments.js";
 import { type Configuration, readConfiguration } from "./configuration.js";
 import { softDeleteColumn } from "./deletes.js";
@@ -8,6 +9,8 @@ import { Load } from "./load.js";
 import { openSource, type Source } from "./source.js";
 import { loadSystems, wantedSystems } from "./systems.js";
 import { JOB, Target } from "./target.js";
+
+const CONFIGURATIONS_AT_ONCE = 8;
 
 /**
  * Loads an Iceberg table into Aurora PostgreSQL: fully at first, then only what changed between two snapshots.
@@ -26,21 +29,33 @@ async function run(context: Context): Promise<void> {
   const softDeletes = softDeleteColumn(context.args.deletes);
   refuseContradictions(context.args);
   const systems = await wantedSystems(context);
-  if (systems === undefined) await loadOne(context, context.args.source_system_id, softDeletes, undefined);
-  else await loadSystems(context, systems, (own, system) => loadOne(own, system, softDeletes, system));
+  if (systems === undefined) {
+    const system = context.args.source_system_id;
+    const configuration = await context.step("read the configuration", () => loadConfiguration(context, system));
+    return await loadOne(context, configuration, softDeletes, undefined);
+  }
+  const configurations = await context.step("read the configuration", () => loadConfigurations(context, systems));
+  await loadSystems(context, systems, async (own, system) => {
+    const configuration = configurations.get(system);
+    if (configuration instanceof Error) throw configuration;
+    if (configuration !== undefined) await loadOne(own, configuration, softDeletes, system);
+  });
 }
 
 /** @param name the table's name in the report, where there are several; `undefined`: the source's. */
 async function loadOne(
   context: Context,
-  system: string,
+  configuration: Configuration,
   softDeletes: string | undefined,
   name: string | undefined,
 ): Promise<void> {
-  const configuration = await context.step("read the configuration", () => loadConfiguration(context, system));
-  const { target, source } = await context.step("open source and target", () => openBoth(context, configuration));
+  const attempt = name === undefined ? {} : { attempt: `${context.runId} ${name}` };
+  const { target, source } = await context.step("open source and target", () =>
+    openBoth({ ...context, ...attempt }, configuration),
+  );
   await using _ = target;
-  for (const warning of configuration.warnings) context.report.warn("CONFIGURATION_KEY_UNKNOWN", warning);
+  const prefix = name === undefined ? "" : `${name}: `;
+  for (const warning of configuration.warnings) context.report.warn("CONFIGURATION_KEY_UNKNOWN", prefix + warning);
   await new Load(context, configuration, source, target, softDeletes, name).run();
 }
 
@@ -53,8 +68,31 @@ async function loadConfiguration(context: Context, source_system_id: string): Pr
   });
 }
 
+/**
+ * The configurations of several systems, each or the reason why it can't be had; and Spark, opened for what all of them need: the jars
+ * for tables on S3 can't be added to a server that has begun without.
+ */
+async function loadConfigurations(
+  context: Context,
+  systems: readonly string[],
+): Promise<ReadonlyMap<string, Configuration | Error>> {
+  const found = new Map<string, Configuration | Error>();
+  await sideBySide(systems, CONFIGURATIONS_AT_ONCE, context.signal, async (system) => {
+    found.set(system, await loadConfiguration(context, system).catch((error: unknown) => asError(error)));
+  });
+  const locations = [...found.values()].flatMap((one) => (one instanceof Error ? [] : [one.warehouse]));
+  // Who needs it says why it can't be had.
+  if (locations.length > 0) await context.spark({ locations }).catch(() => undefined);
+  return found;
+}
+
+const asError = (error: unknown) => (error instanceof Error ? error : new Error(String(error)));
+
 /** Both ends at once; when both fail, one message says both. */
-async function openBoth(context: Context, configuration: Configuration): Promise<{ target: Target; source: Source }> {
+async function openBoth(
+  context: Context & { readonly attempt?: string },
+  configuration: Configuration,
+): Promise<{ target: Target; source: Source }> {
   const [target, source] = await Promise.allSettled([
     Target.open(context, configuration),
     context.spark({ locations: [configuration.warehouse] }).then((spark) => openSource(spark, configuration)),

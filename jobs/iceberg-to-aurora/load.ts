@@ -1,8 +1,8 @@
 import { UserError } from "../../lib/errors.js";
 import { applyStaged, type Deletes, liveRows, moveState } from "../../lib/postgres/apply.js";
-import { jdbcOptions } from "../../lib/postgres/connection.js";
+import { applicationName, jdbcOptions } from "../../lib/postgres/connection.js";
 import { quoteTable } from "../../lib/postgres/identifiers.js";
-import { createStaging, dropStaging, findLeftovers, stagingTable } from "../../lib/postgres/staging.js";
+import { createStaging, dropStaging, stagingTable } from "../../lib/postgres/staging.js";
 import type { TargetState } from "../../lib/postgres/state.js";
 import type { Table } from "../../lib/postgres/table.js";
 import { tableRanges } from "../../lib/postgres/table-ranges.js";
@@ -19,19 +19,21 @@ import {
 } from "./changes.js";
 import { appliedColumns, type ColumnMapping, commentsSql, createTableSql, mapColumns } from "./columns.js";
 import type { Configuration } from "./configuration.js";
-import { type Decision, decide, refuseSchemaChange, stateApplies, storedFields } from "./decision.js";
+import { type Decision, decide, refuseSchemaChange } from "./decision.js";
 import { planDeletes } from "./deletes.js";
-import { type IcebergMetadata, type IcebergSchema, recordedRows, schemaOfSnapshot } from "./iceberg-metadata.js";
+import { type IcebergSchema, recordedRows } from "./iceberg-metadata.js";
 import { checkKey, type Key, resolveKey } from "./key.js";
+import { keyOfState, schemaChange } from "./last-load.js";
+import { LEFTOVER_WAIT_MS, sweepLeftovers } from "./leftovers.js";
 import { incomparable, targetDifferences } from "./reconcile.js";
-import { followSchema, type SchemaChange } from "./schema-change.js";
+import type { SchemaChange } from "./schema-change.js";
 import { type Selection, selectSnapshots } from "./selection.js";
 import { readDocumentedSnapshot, writeDocumentedSnapshot } from "./snapshot-file.js";
 import { columnName, readSnapshot, type Source } from "./source.js";
 import { JOB, type Target } from "./target.js";
 
-/** How long a left-over staging table is waited for, when executors of a dead run still write into it. */
-const LEFTOVER_WAIT_MS = 3_000;
+/** The target isn't what the changes were found for; found out in the transaction, before anything was changed. */
+const DIFFERING = ["TARGET_ROWS_DIFFER", "STAGING_NOT_UNIQUE"];
 /** Connections that the executors open at the most while they write. */
 const MAX_WRITERS = 8;
 const ROWS_PER_BATCH = 10_000;
@@ -59,6 +61,8 @@ export class Load {
   readonly #table: Table | undefined;
   readonly #ddl: readonly string[];
   readonly #key: Key;
+  /** The system's, where a run has several. */
+  readonly #name: string | undefined;
   readonly #report: ReturnType<Context["report"]["table"]>;
   /** Rows of the new snapshot; until they are counted, those of the last one. */
   #totalRows: bigint | null;
@@ -92,10 +96,12 @@ export class Load {
       ...deletes.ddl,
     ];
     this.#key = resolveKey(this.#schema, configuration.primaryKey, this.#table, this.#change?.changes ?? []);
+    this.#name = name;
     this.#report = context.report.table(name ?? source.label);
     if (name !== undefined) this.#report.details.source = source.label;
     const vouched = this.#selection.from !== undefined && this.#selection.from !== target.state?.snapshotId;
-    this.#totalRows = vouched ? null : (target.state?.sourceRows ?? null);
+    const sameKey = target.state !== undefined && keyOfState(target.state) === this.#key.fieldIds.join();
+    this.#totalRows = vouched || !sameKey ? null : (target.state?.sourceRows ?? null);
     this.#report.target = quoteTable(configuration.target);
     const { host, port, database } = target.connection;
     this.#report.details.database = `${host}:${port}/${database}`;
@@ -132,7 +138,7 @@ export class Load {
       // What can't be a column is told before the state says that it is one.
       this.#mapColumns();
       this.#report.changes = true;
-      if (this.#context.mode === "run") await this.#moveState();
+      if (this.#context.mode === "run") await this.#moveStateOrLoad();
     }
     if (this.#context.mode === "plan") {
       this.#report.status = "PLANNED";
@@ -161,18 +167,28 @@ export class Load {
       return;
     } catch (error) {
       doubt = error instanceof DoubtfulChanges ? error : undefined;
-      const differs = error instanceof UserError && error.code === "TARGET_ROWS_DIFFER" && changes.way !== "everything";
+      const differs = error instanceof UserError && DIFFERING.includes(error.code) && changes.way !== "everything";
       if (doubt === undefined && !differs) throw error;
     } finally {
       if (cached) await rows.unpersist().catch(() => undefined);
     }
     if (doubt !== undefined) {
-      this.#context.report.warn("CHANGES_DOUBTFUL", `${doubt.message}; the snapshots were compared as a whole`);
+      this.#warn("CHANGES_DOUBTFUL", `${doubt.message}; the snapshots were compared as a whole`);
       return await this.#load(decision, "compare");
     }
-    const reason = "the target did not hold the rows of the last snapshot: somebody else has written to it";
-    this.#context.report.warn("TARGET_HAD_CHANGED", `${quoteTable(this.#configuration.target)}: ${reason}`);
+    await this.#loadAll();
+  }
+
+  /** The transaction has found out that the target isn't what it was taken to be. */
+  async #loadAll(): Promise<void> {
+    const reason =
+      "the target did not hold the rows of the last snapshot, each with a key of its own: was it written to by others?";
+    this.#warn("TARGET_HAD_CHANGED", `${quoteTable(this.#configuration.target)}: ${reason}`);
     await this.#load({ kind: "everything", reason });
+  }
+
+  #warn(code: string, message: string): void {
+    this.#context.report.warn(code, this.#name === undefined ? message : `${this.#name}: ${message}`);
   }
 
   /** @throws UserError `COLUMNS_DO_NOT_FIT` with every column that stands against the load. */
@@ -195,7 +211,7 @@ export class Load {
         { hint: "Nothing was changed. Make the key the target's primary key, or let rows go with --deletes hard" },
       );
     }
-    for (const warning of warnings) this.#context.report.warn("COLUMN", warning);
+    for (const warning of warnings) this.#warn("COLUMN", warning);
     const create = this.#table === undefined ? createTableSql(this.#configuration.target, columns) : undefined;
     this.#report.ddl.splice(
       0,
@@ -226,7 +242,7 @@ export class Load {
         connection: this.#target.connection,
         ranges: await tableRanges(session, this.#configuration.target, MAX_WRITERS),
         live: liveRows(this.#deletes),
-        applicationName: `glue-connect ${this.#context.runId}`,
+        applicationName: applicationName(this.#context.runId),
       },
       decision.reason,
     );
@@ -236,6 +252,10 @@ export class Load {
   #reconcileObstacle(columns: readonly ColumnMapping[]): string | undefined {
     if (this.#ddl.length > 0) return "the target's columns change";
     if (!this.#keyIsPrimary(columns)) return "the key is not the target's primary key";
+    const other = columns.find((column) => column.key && !column.native);
+    if (other !== undefined) {
+      return `the key's column ${JSON.stringify(other.target)} is ${other.type}, which may write one value in several ways`;
+    }
     return incomparable(columns);
   }
 
@@ -254,7 +274,7 @@ export class Load {
     }
     this.#totalRows = total;
     if (this.#key.from === "first column") {
-      this.#context.report.warn(
+      this.#warn(
         "PRIMARY_KEY_GUESSED",
         `no primary key is known; the first column, ${this.#key.names.join()}, is unique and not NULL, and was taken`,
       );
@@ -278,8 +298,7 @@ export class Load {
 
   /** Rows of the snapshot that the changes start from, where the state tells. */
   #knownRows(decision: Loading): bigint | null {
-    const { state } = this.#target;
-    return decision.kind === "changes" && state?.snapshotId === decision.from ? state.sourceRows : null;
+    return decision.kind === "changes" && this.#target.state?.snapshotId === decision.from ? this.#totalRows : null;
   }
 
   /** PostgreSQL finds out whether the keys are unique when it makes a new table's primary key; that needs no look of Spark's. */
@@ -294,23 +313,16 @@ export class Load {
     return await checkKey(snapshot, this.#key, this.#source.label);
   }
 
-  /** Drops staging tables of dead runs, and stops what Spark still does for them. */
+  /** Clears what dead runs have left of this target. */
   async #sweepLeftovers(): Promise<void> {
     const session = await this.#target.session();
-    const leftovers = await findLeftovers(session, JOB, this.#configuration.target);
-    if (leftovers.length === 0) return;
-    await this.#context.step("clear what a dead run left", async () => {
-      const spark = await this.#context.spark();
-      for (const { table, owner } of leftovers) {
-        if (owner.sparkSessionId !== "") await spark.interruptSession(owner.sparkSessionId).catch(() => undefined);
-        if (!(await dropStaging(session, table, LEFTOVER_WAIT_MS))) {
-          this.#context.report.warn(
-            "LEFTOVER_IN_USE",
-            `executors of run ${owner.runId} still write to ${quoteTable(table)}; it does no harm, and a later run drops it`,
-          );
-        }
-      }
-    });
+    const inUse = await sweepLeftovers(this.#context, session, this.#configuration.target);
+    for (const { table, owner } of inUse) {
+      this.#warn(
+        "LEFTOVER_IN_USE",
+        `executors of run ${owner.runId} still write to ${quoteTable(table)}; it does no harm, and a later run drops it`,
+      );
+    }
   }
 
   /** Spark's executors write to the staging table, then one transaction brings the rows into the target. */
@@ -348,7 +360,7 @@ export class Load {
           )
           .write.format("jdbc")
           .options({
-            ...jdbcOptions(this.#target.connection, `glue-connect ${runId}`),
+            ...jdbcOptions(this.#target.connection, applicationName(runId)),
             dbtable: quoteTable(staging),
             batchsize: String(ROWS_PER_BATCH),
             numPartitions: String(MAX_WRITERS),
@@ -378,10 +390,7 @@ export class Load {
       this.#report.updated = Number(result.updated);
       this.#report.deleted = Number(result.deleted);
       if (result.stagedTwice > 0n) {
-        this.#context.report.warn(
-          "STAGED_TWICE",
-          `${result.stagedTwice} rows were staged twice by repeated tasks; one copy was kept`,
-        );
+        this.#warn("STAGED_TWICE", `${result.stagedTwice} rows were staged twice by repeated tasks; one copy was kept`);
       }
     } catch (error) {
       // Best effort: what stays, the next run clears.
@@ -401,10 +410,29 @@ export class Load {
     return table === undefined || key.toSorted().join("\n") === table.primaryKey.toSorted().join("\n");
   }
 
+  async #moveStateOrLoad(): Promise<void> {
+    try {
+      await this.#moveState();
+    } catch (error) {
+      if (!(error instanceof UserError && error.code === "TARGET_ROWS_DIFFER")) throw error;
+      await this.#loadAll();
+    }
+  }
+
   async #moveState(): Promise<void> {
+    const vouched = this.#selection.from !== undefined;
+    if (vouched) this.#totalRows ??= await this.#context.step("count the snapshot's rows", () => this.#checkKey());
     const session = await this.#target.session();
-    await moveState(session, { target: this.#configuration.target, ...this.#applying() }, (name, work) =>
-      this.#context.step(name, work),
+    await this.#target.stateTable.ensure(session);
+    await moveState(
+      session,
+      {
+        target: this.#configuration.target,
+        deletes: this.#deletes,
+        ...(vouched && this.#totalRows !== null ? { targetRows: this.#totalRows } : {}),
+        ...this.#applying(),
+      },
+      (name, work) => this.#context.step(name, work),
     );
   }
 
@@ -417,7 +445,7 @@ export class Load {
       sourceRows: this.#totalRows,
       fields: this.#schema.fields,
       keyColumns: this.#key.names,
-      runId: this.#context.runId,
+      runId: this.#target.attempt,
       jobName: this.#context.jobName,
     };
     return {
@@ -442,18 +470,6 @@ export class Load {
 
 /** What is done with rows. */
 type Loading = Decision & { readonly kind: "changes" | "reconcile" | "everything" };
-
-/** How the source's fields differ from those that the target has followed; `undefined`: nothing is known of a last load. */
-function schemaChange(metadata: IcebergMetadata, selection: Selection, target: Target): SchemaChange | undefined {
-  const { state, table } = target;
-  if (table === undefined) return undefined;
-  if (state !== undefined && stateApplies(metadata, table, state)) {
-    const before = storedFields(state);
-    return before === undefined ? undefined : followSchema(before, selection.schema.fields, state.keyColumns, table);
-  }
-  if (selection.from === undefined) return undefined;
-  return followSchema(schemaOfSnapshot(metadata, selection.from).fields, selection.schema.fields, [], table);
-}
 
 const snapshotState = (snapshotId: string | null | undefined) =>
   snapshotId === undefined || snapshotId === null ? null : { snapshotId };

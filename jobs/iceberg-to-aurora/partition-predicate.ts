@@ -368,7 +368,7 @@ function balanced(columns: readonly Column[], join: (a: Column, b: Column) => Co
 const anyOf = (columns: readonly Column[]) => balanced(columns, (a, b) => a.or(b)) ?? f.lit(false);
 const allOf = (columns: readonly Column[]) => balanced(columns, (a, b) => a.and(b)) ?? f.lit(true);
 
-/** A value as a bound in the order of its column, for columns that have one. */
+/** Whether values of the type have an order that bounds can be compared in. */
 export function boundable(type: IcebergType): boolean {
   const kind = kindOf(type);
   return kind !== undefined && kind !== "boolean";

@@ -1,9 +1,10 @@
 import { jdbcOptions } from "../../lib/postgres/connection.js";
 import { quoteIdentifier } from "../../lib/postgres/identifiers.js";
+import { STAGED_DELETE, STAGED_INSERT, STAGED_UPDATE } from "../../lib/postgres/staging.js";
 import type { TableRange } from "../../lib/postgres/table-ranges.js";
 import * as f from "../../lib/spark/functions/index.js";
 import type { DataFrame } from "../../lib/spark/index.js";
-import { type Changes, DELETE, INSERT, UPDATE } from "./changes.js";
+import type { Changes } from "./changes.js";
 import type { ColumnMapping, CommonForm } from "./columns.js";
 import { columnName, readSnapshot, type Source } from "./source.js";
 
@@ -83,9 +84,9 @@ export async function targetDifferences(
     .where(f.not(side("present").eqNullSafe(side("wanted"))))
     .select(
       f
-        .when(f.col(`wanted.${firstKey}`).isNull(), f.lit(DELETE))
-        .when(f.col(`present.${firstKey}`).isNull(), f.lit(INSERT))
-        .otherwise(f.lit(UPDATE))
+        .when(f.col(`wanted.${firstKey}`).isNull(), f.lit(STAGED_DELETE))
+        .when(f.col(`present.${firstKey}`).isNull(), f.lit(STAGED_INSERT))
+        .otherwise(f.lit(STAGED_UPDATE))
         .as("op"),
       ...columns.map((column, index) => {
         const value = f.col(`wanted.${columnName(index)}`);

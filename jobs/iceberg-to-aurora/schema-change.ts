@@ -29,12 +29,15 @@ export interface SchemaChange {
  * @param before the fields of the last load.
  * @param now the fields as they are.
  * @param keys names of the key columns at the last load.
+ * @param written the fields that the snapshot of the last load was written with: one of them may have been dropped after it, and come
+ *   back with a snapshot that is read with its own schema. Its values are in both snapshots then, and not in the target.
  */
 export function followSchema(
   before: readonly IcebergField[],
   now: readonly IcebergField[],
   keys: readonly string[],
   target: Table,
+  written: readonly IcebergField[] = [],
 ): SchemaChange {
   const changes: string[] = [];
   const problems: string[] = [];
@@ -101,6 +104,8 @@ export function followSchema(
       // What can't be a column is told, with all else that stands against the load, when the columns are mapped.
       if (type === undefined || identifierProblem(field.name) !== undefined) continue;
       alteration.add(field.name, type);
+      if (written.some((old) => old.id === field.id))
+        reconcile = `column ${quoted(field)} is back, and the target has dropped its values`;
       if (field.initialDefault !== undefined)
         reconcile = `column ${quoted(field)} was added with a default for old rows`;
       if (field.doc !== undefined && target.owned) alteration.comment(field.name, field.doc);
@@ -132,9 +137,19 @@ export function followSchema(
 
   const { ddl, table } = alteration;
   if (ddl.length > 0 && !target.owned) {
-    problems.push(`the role doesn't own ${quoteTable(table.table)}, and only its owner may run: ${ddl.join("; ")}`);
+    const moved = columnsTradeNames(before, now)
+      ? "; run by hand they would be planned again, so the job has to run as the owner"
+      : "";
+    problems.push(
+      `the role doesn't own ${quoteTable(table.table)}, and only its owner may run: ${ddl.join("; ")}${moved}`,
+    );
   }
   return { changes, ddl, table, problems, reconcile };
+}
+
+/** A name went from one field to another: the target's names don't show whether it has followed. */
+function columnsTradeNames(before: readonly IcebergField[], now: readonly IcebergField[]): boolean {
+  return now.some((field) => before.some((was) => was.name === field.name && was.id !== field.id));
 }
 
 const quoted = (field: IcebergField) => JSON.stringify(field.name);

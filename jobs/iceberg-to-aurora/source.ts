@@ -109,6 +109,9 @@ export function columnName(index: number): string {
   return `f${index}`;
 }
 
+/** All columns of {@link readSnapshot}. */
+export const fieldColumns = (fields: readonly IcebergField[]) => fields.map((_field, index) => col(columnName(index)));
+
 /** A condition on the rows of a snapshot. @param written the fields that the snapshot is read with, by id. */
 export type Restriction = (written: ReadonlyMap<number, IcebergField>) => Column;
 

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { ExitCode, UserError } from "../../lib/errors.js";
 import type { JobContext } from "../../lib/glue/context.js";
 import { wasCommitted } from "../../lib/postgres/apply.js";
-import type { PostgresConnection } from "../../lib/postgres/connection.js";
+import { applicationName, type PostgresConnection } from "../../lib/postgres/connection.js";
 import { isConnectionLost, statementError } from "../../lib/postgres/errors.js";
 import { quoteTable } from "../../lib/postgres/identifiers.js";
 import { type Backend, PostgresSession } from "../../lib/postgres/session.js";
@@ -35,7 +35,10 @@ const PATIENCE: TargetPatience = {
   lock: 30_000,
 };
 
-type TargetContext = Pick<JobContext<unknown>, "runId" | "signal" | "mode">;
+type TargetContext = Pick<JobContext<unknown>, "runId" | "signal" | "mode"> & {
+  /** What the state knows the load by; two loads of one run may have the same target. Left out: the run's id. */
+  readonly attempt?: string;
+};
 
 /** The target table's side of a run: one connection that holds the run's lock, and what was there when the run began. */
 export class Target implements AsyncDisposable {
@@ -68,6 +71,11 @@ export class Target implements AsyncDisposable {
     this.#configuration = parts.configuration;
     this.#patience = parts.patience;
     this.#session = parts.session;
+  }
+
+  /** What the state knows this load by. */
+  get attempt(): string {
+    return this.#context.attempt ?? this.#context.runId;
   }
 
   /**
@@ -139,7 +147,7 @@ export class Target implements AsyncDisposable {
 
   /** A connection of its own, without signal and lock, for cleaning up after a failure or an abort; `undefined`: none can be had. */
   async sessionForCleanUp(): Promise<PostgresSession | undefined> {
-    const options = { applicationName: `glue-connect ${this.#context.runId}` };
+    const options = { applicationName: applicationName(this.#context.runId) };
     return await PostgresSession.connect(this.connection, options).catch(() => undefined);
   }
 
@@ -153,7 +161,7 @@ export class Target implements AsyncDisposable {
     try {
       const { session, locked } = await this.#reconnect(this.#patience.commit);
       this.#session = session;
-      if (await wasCommitted(session, this.stateTable, this.#context.runId)) return true;
+      if (await wasCommitted(session, this.stateTable, this.attempt)) return true;
       // Who has the lock knows that the server process which had it is gone. Without it, that one may still be committing.
       if (locked) return false;
     } catch (error) {
@@ -215,7 +223,7 @@ function connectTarget(
   context: Pick<JobContext<unknown>, "runId" | "signal">,
 ): Promise<PostgresSession> {
   return PostgresSession.connect(connection, {
-    applicationName: `glue-connect ${context.runId}`,
+    applicationName: applicationName(context.runId),
     signal: context.signal,
   });
 }

@@ -225,7 +225,7 @@ function touchedData(grouped: DataFrame, deletes: DataFrame, anyDeletes: boolean
       .and(f.col("data.partition").eqNullSafe(f.col("scoped.partition"))),
     "left_semi",
   );
-  // A file that both find is there twice, which does no harm but to the counts.
+  // A file that both find is there once.
   return changed.union(byPath.union(byPartition).dropDuplicates(["path", "sequence"]));
 }
 

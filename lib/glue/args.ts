@@ -65,8 +65,8 @@ export const arg = {
   /** A location: `s3://bucket/key`, `s3a://bucket/key` or `file:///path`. */
   uri: maker("<uri>", parseUri),
 
-  /** A whole number. */
-  integer: maker("<number>", parseInteger),
+  /** A whole number, not below `min`. */
+  integer,
 
   /** `true` or `false`; `--name` alone means true. */
   boolean: maker("<true|false>", parseBoolean, { isFlag: true }),
@@ -82,6 +82,10 @@ interface Maker<T> {
   (options: DefaultArg<T>): Arg<T>;
   (options: OptionalArg): Arg<T | undefined>;
   (options: ArgOptions): Arg<T>;
+}
+
+interface Least {
+  readonly min?: number;
 }
 
 interface Shape<T> {
@@ -107,6 +111,20 @@ function choice<const T extends string>(choices: readonly T[], options: AnyOptio
     return { problem: `must be one of ${choices.join(", ")}; it is ${JSON.stringify(text)}${suggestion}` };
   };
   return create(`<${choices.join("|")}>`, parse, options, { choices });
+}
+
+function integer(options: DefaultArg<number> & Least): Arg<number>;
+function integer(options: OptionalArg & Least): Arg<number | undefined>;
+function integer(options: ArgOptions & Least): Arg<number>;
+function integer(options: AnyOptions<number> & Least): Arg<number | undefined> {
+  const { min } = options;
+  const parse = (text: string): Parsed<number> => {
+    const parsed = parseInteger(text);
+    return "value" in parsed && min !== undefined && parsed.value < min
+      ? { problem: `must be at least ${min}; it is ${text}` }
+      : parsed;
+  };
+  return create("<number>", parse, options, {});
 }
 
 function create<T>(

@@ -164,14 +164,23 @@ export async function applyStaged(
 /**
  * Moves the state without touching a row: the source has a new snapshot whose rows are the same (a compaction), or another schema.
  *
- * @throws UserError `TARGET_CHANGED`, `POSTGRES_*`.
+ * @param request `targetRows`: how many rows the target must have, when it isn't the state that says so.
+ * @throws UserError `TARGET_CHANGED`, `TARGET_ROWS_DIFFER`, `POSTGRES_*`.
  */
 export async function moveState(
   session: PostgresSession,
   request: Pick<
     ApplyRequest,
-    "target" | "ddl" | "expectedOid" | "expectedRunId" | "state" | "newState" | "lockTimeoutMs" | "outcomeOfLostCommit"
-  >,
+    | "target"
+    | "ddl"
+    | "deletes"
+    | "expectedOid"
+    | "expectedRunId"
+    | "state"
+    | "newState"
+    | "lockTimeoutMs"
+    | "outcomeOfLostCommit"
+  > & { readonly targetRows?: bigint },
   step: StepRunner,
 ): Promise<void> {
   const label = quoteTable(request.target);
@@ -179,7 +188,9 @@ export async function moveState(
   try {
     const targetOid = await step("lock the state", async () => {
       await begin(session, request);
-      if (request.ddl.length > 0) await lockTarget(session, request);
+      const { targetRows } = request;
+      if (request.ddl.length > 0 || targetRows !== undefined) await lockTarget(session, request);
+      if (targetRows !== undefined) await checkTarget(session, { ...request, targetRows });
       const oid = await checkOid(session, request);
       await checkState(session, request);
       return oid;
@@ -407,7 +418,10 @@ async function deleteCopies(session: PostgresSession, request: ApplyRequest): Pr
 }
 
 /** The target has the source's keys if it has as many rows, since every key was deleted, updated or inserted by key. */
-async function checkTarget(session: PostgresSession, request: ApplyRequest): Promise<void> {
+async function checkTarget(
+  session: PostgresSession,
+  request: Pick<ApplyRequest, "target" | "targetRows" | "deletes">,
+): Promise<void> {
   const target = quoteTable(request.target);
   const rows = BigInt(
     onlyRow(

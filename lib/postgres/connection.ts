@@ -12,18 +12,21 @@ export interface PostgresConnection {
   readonly tls?: PostgresTls;
 }
 
+/** The name that a run's connections have in `pg_stat_activity`, the driver's and the executors'. */
+export const applicationName = (runId: string) => `glue-connect ${runId}`;
+
 /**
  * Options for Spark's JDBC source and sink. The password travels as an option, which Spark redacts when it prints a plan,
  * never as a part of the URL, which it doesn't.
  *
- * @param applicationName shown in `pg_stat_activity`, so that a DBA can tell whose executors these are.
+ * @param application see {@link applicationName}; shown in `pg_stat_activity`, so that a DBA can tell whose executors these are.
  * @see https://jdbc.postgresql.org/documentation/use/
  */
-export function jdbcOptions(connection: PostgresConnection, applicationName: string): Record<string, string> {
+export function jdbcOptions(connection: PostgresConnection, application: string): Record<string, string> {
   const host = connection.host.includes(":") ? `[${connection.host}]` : connection.host;
   const parameters = new URLSearchParams({
     reWriteBatchedInserts: "true",
-    ApplicationName: applicationName,
+    ApplicationName: application,
     tcpKeepAlive: "true",
     ...jdbcTls(tlsOf(connection)),
   });

@@ -7,7 +7,7 @@ export interface TableName {
 }
 
 /** PostgreSQL cuts longer identifiers in silence (NAMEDATALEN - 1), so that two long names can become one. */
-export const MAX_IDENTIFIER_BYTES = 63;
+const MAX_IDENTIFIER_BYTES = 63;
 
 /**
  * An identifier as SQL text: always quoted, so that case, spaces, quotes and key words survive.

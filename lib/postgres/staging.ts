@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { applicationName } from "./connection.js";
 import { errorCode, statementError } from "./errors.js";
 import { quoteIdentifier, quoteLiteral, quoteTable, type TableName } from "./identifiers.js";
 import type { PostgresSession } from "./session.js";
@@ -8,6 +9,9 @@ export const STAGED_DELETE = "D";
 
 /** Marks a staged row whose key the source did not have before; treated like any other that is not deleted. */
 export const STAGED_INSERT = "I";
+
+/** Marks a staged row whose key the source had before, or may have had. */
+export const STAGED_UPDATE = "U";
 
 /** The column of a staging table that may hold {@link STAGED_DELETE}. */
 export const OPERATION_COLUMN = "op";
@@ -96,6 +100,19 @@ export async function findLeftovers(
     if (owner === undefined || owner.job !== job || owner.target !== quoteTable(target)) return [];
     return [{ table: { schema: target.schema, name: row.name }, owner }];
   });
+}
+
+/**
+ * Whether a run is alive, though the lock of one table is free: it may be at work on others, with the same Spark session. Executors
+ * have the run's name, too, but no locks.
+ */
+export async function holdsLocks(session: PostgresSession, runId: string): Promise<boolean> {
+  const found = await session.query(
+    `SELECT 1 FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+      WHERE l.locktype = 'advisory' AND l.granted AND a.application_name = $1 LIMIT 1`,
+    [applicationName(runId)],
+  );
+  return found.count > 0;
 }
 
 function parseOwner(comment: string | null): StagingOwner | undefined {

@@ -95,7 +95,7 @@ export class StateTable {
       );
     } catch (error) {
       // IF NOT EXISTS still races with another session's CREATE: then the table is there, which is all we want.
-      const code = (error as { code?: string }).code;
+      const code = errorCode(error);
       if (code !== "23505" && code !== "42P07") throw statementError(error, `creating the state table ${this.#quoted}`);
     }
   }

@@ -108,6 +108,22 @@ describe("--reconcile", () => {
   });
 });
 
+test("--reconcile with a key that the target may write in several ways is PostgreSQL's work", async () => {
+  await makeTable("numbers");
+  const target = scenario.target("numbers");
+  await scenario.rows(`CREATE TABLE ${target} (id numeric PRIMARY KEY, name text)`);
+  await scenario.rows(`INSERT INTO ${target} VALUES (1.0, 'one'), (1.5, 'stray'), (3, 'drei'), (4e9, 'stray')`);
+  const report = await scenario.loaded("numbers", withArgs("--reconcile"));
+  expect(report).toMatchObject({
+    way: "everything",
+    reason: expect.stringContaining("may write one value in several ways"),
+    deleted: 2,
+    updated: 1,
+    inserted: 1,
+  });
+  expect(await scenario.targetRows("numbers", ["id::int", "name"])).toEqual(["1|one", "2|two", "3|three"]);
+});
+
 describe("--to_snapshot and --from_snapshot", () => {
   test("a tag, an id, a branch, and back to main", async () => {
     await makeTable("tagged");
@@ -137,6 +153,32 @@ describe("--to_snapshot and --from_snapshot", () => {
     expect(await scenario.targetRows("tagged", ["id", "more"])).toEqual(["2|NULL", "3|NULL", "4|4", "5|5"]);
     expect(await scenario.loaded("tagged", KEY)).toMatchObject({ deleted: 1, inserted: 0 });
     await expectEqual("tagged", ["id", "name", "more"]);
+  });
+
+  test("a column that was dropped comes back with the tag that had it, values and all", async () => {
+    await scenario.iceberg(
+      "back",
+      "CREATE TABLE $t (id BIGINT, name STRING, price INT) USING iceberg",
+      "INSERT INTO $t VALUES (1, 'one', 10), (2, 'two', 20)",
+      "ALTER TABLE $t CREATE TAG month_end",
+      "ALTER TABLE $t DROP COLUMN price",
+    );
+    await scenario.loaded("back", KEY);
+    await expectEqual("back");
+    // The state's snapshot is the tag's: no row has changed since, but the target has dropped values.
+    await scenario.loaded("back", withArgs("--to_snapshot", "month_end"));
+    const priced = ["1|one|10", "2|two|20"];
+    expect(await scenario.targetRows("back", ["id", "name", "price"])).toEqual(priced);
+
+    await scenario.loaded("back", KEY);
+    await scenario.iceberg("back", "INSERT INTO $t VALUES (3, 'three')");
+    await scenario.loaded("back", KEY);
+    await expectEqual("back");
+    const held = await scenario.currentSnapshot("back");
+    // Back to it, by a way that looks at touched files only: others have values of the column, too.
+    const back = ["--from_snapshot", held, "--to_snapshot", "month_end", "--find_changes", "files"];
+    await scenario.loaded("back", withArgs(...back));
+    expect(await scenario.targetRows("back", ["id", "name", "price"])).toEqual(priced);
   });
 
   test("what isn't there: one message, with what is", async () => {
@@ -187,6 +229,61 @@ describe("--to_snapshot and --from_snapshot", () => {
     const result = await scenario.load("wrong", withArgs("--from_snapshot", held));
     expect(result.report.warnings.map((warning) => warning.code)).toContain("TARGET_HAD_CHANGED");
     await expectEqual("wrong");
+  });
+
+  test("nothing to apply: the rows are counted all the same, also where no state was ever kept", async () => {
+    await makeTable("restored");
+    const held = await scenario.currentSnapshot("restored");
+    const target = scenario.target("restored");
+    await scenario.rows(`CREATE TABLE ${target} (id bigint PRIMARY KEY, name text)`);
+    await scenario.rows(`INSERT INTO ${target} VALUES (1, 'one'), (2, 'two'), (3, 'three')`);
+    await scenario.rows(`DROP TABLE IF EXISTS "${scenario.name}".glue_connect_state`);
+    const versions = await scenario.versions("restored");
+    expect(await scenario.loaded("restored", withArgs("--from_snapshot", held))).toMatchObject({ way: "move state" });
+    expect(await scenario.versions("restored")).toEqual(versions);
+    expect(await scenario.loaded("restored", KEY)).toMatchObject({ reason: "no new snapshot since the last run" });
+
+    await makeTable("emptied");
+    const other = await scenario.currentSnapshot("emptied");
+    await scenario.rows(`CREATE TABLE ${scenario.target("emptied")} (id bigint PRIMARY KEY, name text)`);
+    const result = await scenario.load("emptied", withArgs("--from_snapshot", other));
+    expect(result.report.warnings.map((warning) => warning.code)).toContain("TARGET_HAD_CHANGED");
+    await expectEqual("emptied");
+  });
+
+  test("a key that was never looked at is not taken for unique because the last one was", async () => {
+    await scenario.iceberg(
+      "rekeyed",
+      "CREATE TABLE $t (id BIGINT, customer STRING) USING iceberg",
+      "INSERT INTO $t VALUES (1, 'a'), (2, 'a'), (3, 'b')",
+    );
+    await scenario.rows(`CREATE TABLE ${scenario.target("rekeyed")} (id bigint, customer text)`);
+    await scenario.loaded("rekeyed", KEY);
+    const held = await scenario.currentSnapshot("rekeyed");
+    await scenario.iceberg("rekeyed", "UPDATE $t SET id = 30 WHERE customer = 'b'");
+    for (const way of ["compare", "changelog", "files"]) {
+      const { exitCode, report } = await scenario.load("rekeyed", {
+        item: { "db_load.primary_key": "customer" },
+        args: ["--from_snapshot", held, "--find_changes", way],
+      });
+      expect({ exitCode, code: report.toJSON().error?.code }).toEqual({ exitCode: 1, code: "PRIMARY_KEY_VIOLATED" });
+    }
+    expect(await scenario.targetRows("rekeyed", ["id", "customer"])).toEqual(["1|a", "2|a", "3|b"]);
+  });
+
+  test("a snapshot whose keys were doubled, mended since", async () => {
+    await scenario.iceberg(
+      "doubled",
+      "CREATE TABLE $t (id BIGINT, name STRING) USING iceberg",
+      "INSERT INTO $t VALUES (1, 'one'), (1, 'eins'), (2, 'two')",
+    );
+    const held = await scenario.currentSnapshot("doubled");
+    await scenario.rows(`CREATE TABLE ${scenario.target("doubled")} (id bigint, name text)`);
+    await scenario.rows(`INSERT INTO ${scenario.target("doubled")} VALUES (1, 'one'), (1, 'eins'), (2, 'two')`);
+    await scenario.iceberg("doubled", "DELETE FROM $t WHERE id = 1");
+    const result = await scenario.load("doubled", withArgs("--from_snapshot", held));
+    expect({ exit: result.exitCode, error: result.report.toJSON().error }).toEqual({ exit: 0, error: undefined });
+    await expectEqual("doubled");
   });
 });
 

@@ -107,6 +107,39 @@ test("tables with foreign keys come after those that they refer to, in whatever 
   expect(await targetIds("lines")).toEqual(["1", "2"]);
 });
 
+test("what a dead run left is cleared, but its Spark session is let be while the run is alive elsewhere", async () => {
+  await makeTable("left", "(1, 'a')");
+  const items = await scenario.writeItems({ left: { table: "left", item: { "db_load.primary_key": "id" } } });
+  const stopped = async () => {
+    await scenario.rows(`CREATE TABLE "${scenario.name}".glue_connect_stage_dead (op text)`);
+    const owner = JSON.stringify({
+      runId: "jr_other",
+      job: "iceberg-to-aurora",
+      target: `"${scenario.name}"."left"`,
+      sparkSessionId: scenario.spark.sessionId,
+    });
+    await scenario.rows(`COMMENT ON TABLE "${scenario.name}".glue_connect_stage_dead IS '${owner}'`);
+    const slow = await scenario.spark.sql("SELECT java_method('java.lang.Thread', 'sleep', 60000L) AS x FROM range(1)");
+    const working = slow.collect().then(
+      () => "ended",
+      (error: Error) => error.message,
+    );
+    const loaded = await scenario.loadSystems(items, "left,left");
+    expect(loaded.exitCode).toBe(0);
+    expect(await scenario.stagingTables()).toEqual([]);
+    const outcome = await Promise.race([working, "still at work"]);
+    if (outcome === "still at work") await scenario.spark.interruptAll();
+    await working;
+    return outcome;
+  };
+  // The other run has the lock of some table.
+  await scenario.rows("SET application_name = 'glue-connect jr_other'");
+  await scenario.rows("SELECT pg_advisory_lock(1)");
+  expect(await stopped()).toBe("still at work");
+  await scenario.rows("SELECT pg_advisory_unlock(1)");
+  expect(await stopped()).toMatch(/cancel/i);
+});
+
 test("two items with one target: the second is refused, or comes after", async () => {
   await makeTable("shared", "(1, 'a')");
   const item = { "db_load.primary_key": "id" };
