@@ -128,6 +128,7 @@ async function execute(job: Job, argv: readonly string[], mode: RunMode, flags: 
       sparkRemote: remote ?? servers.spark,
       ...(postgresUrl === undefined ? {} : { postgresUrl }),
       embeddedPostgres: servers.postgres,
+      embeddedCassandra: servers.cassandra,
       ...(catalog === undefined ? {} : { catalog }),
       ...(canAsk(io) ? { confirm: (question: string) => ask(question, interrupt.signal) } : {}),
       log: progress.log,

@@ -1,6 +1,7 @@
 import { UserError } from "../errors.js";
 import type { SparkNeeds } from "../glue/context.js";
 import type { SparkEndpoint } from "../glue/spark-session.js";
+import type { CassandraConnection } from "../keyspaces/connection.js";
 import type { Logger } from "../logger.js";
 import type { PostgresConnection } from "../postgres/connection.js";
 import { isS3Uri } from "../storage/uri.js";
@@ -10,10 +11,11 @@ const IDLE_MINUTES = 30;
 
 /** The servers of this machine, started when they are first needed; those that are up are used again. */
 export interface LocalServers {
-  /** @param needs with an `s3://` location the server has the jars for S3. */
+  /** @param needs with an `s3://` location the server has the jars for S3, with Cassandra its connector. */
   spark(needs: SparkNeeds): Promise<SparkEndpoint>;
   /** @param database made when it isn't there; default: the server's own. */
   postgres(database: string | undefined): Promise<PostgresConnection>;
+  cassandra(): Promise<CassandraConnection>;
 }
 
 /**
@@ -29,15 +31,22 @@ export function localServers(log: Logger, signal: AbortSignal, version?: SparkVe
     );
   };
   return {
-    async spark({ locations = [] }) {
-      const { ensureSpark } = await import("../targets/index.js");
+    async spark({ locations = [], cassandra = false }) {
+      const { ensureSpark, sparkProfile } = await import("../targets/index.js");
+      const s3 = locations.some(isS3Uri);
       const { remote, port, started } = await ensureSpark({
         ...options,
         ...(version === undefined ? {} : { version }),
-        ...(locations.some(isS3Uri) ? { profile: "aws" as const } : {}),
+        profile: sparkProfile([...(s3 ? (["aws"] as const) : []), ...(cassandra ? (["cassandra"] as const) : [])]),
       });
       tell("Spark", port, started);
       return { remote };
+    },
+    async cassandra() {
+      const { ensureCassandra } = await import("../targets/index.js");
+      const { host, port, localDataCenter, username, password, started } = await ensureCassandra(options);
+      tell("Cassandra", port, started);
+      return { contactPoints: [host], port, localDataCenter, username, password, tls: false };
     },
     async postgres(database) {
       const { ensurePostgres } = await import("../targets/index.js");

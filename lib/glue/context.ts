@@ -1,3 +1,4 @@
+import type { CassandraConnection } from "../keyspaces/connection.js";
 import type { Logger, LogLevel } from "../logger.js";
 import type { PostgresConnection } from "../postgres/connection.js";
 import type { SparkSession } from "../spark/index.js";
@@ -53,6 +54,8 @@ export interface PostgresSettings {
 export interface SparkNeeds {
   /** URIs of what Spark reads or writes: `s3://` ones need jars that a local server hasn't got otherwise. */
   readonly locations?: readonly string[];
+  /** Tables of Cassandra or Amazon Keyspaces: their connector is in jars that a local server hasn't got otherwise. */
+  readonly cassandra?: boolean;
 }
 
 /** A line of a log that a job keeps. */
@@ -87,6 +90,13 @@ export interface JobContext<Args> {
    * that the runtime starts.
    */
   postgres(settings: PostgresSettings): Promise<PostgresConnection>;
+  /**
+   * The connection for a cluster's name: `embedded` is the node that the runtime starts here, others as `parseCluster` reads them.
+   *
+   * @param credentials reference for {@link Secrets}; fields `username` and `password`.
+   * @throws UserError `CLUSTER_INVALID`, `CASSANDRA_EMBEDDED_UNAVAILABLE`, and what reading a secret throws.
+   */
+  cassandra(cluster: string, credentials?: string): Promise<CassandraConnection>;
   readonly log: Logger;
   /**
    * Keeps what is logged from now on, from `info` up, without secrets; for jobs that hand their log over at the end.

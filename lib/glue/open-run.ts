@@ -1,10 +1,12 @@
 import { randomBytes } from "node:crypto";
 import type { AwsOptions } from "../aws.js";
 import { ExitCode, UserError } from "../errors.js";
+import type { CassandraConnection } from "../keyspaces/connection.js";
 import { type Logger, type LogLevel, silentLogger } from "../logger.js";
 import type { PostgresConnection } from "../postgres/connection.js";
 import type { HeaderProvider, SparkSession } from "../spark/index.js";
 import { createObjectStore } from "../storage/create-object-store.js";
+import { resolveCassandra } from "./cassandra-settings.js";
 import type { CatalogKind, DataCatalog } from "./catalog/catalog.js";
 import { createSparkCatalog } from "./catalog/spark-catalog.js";
 import type { JobContext, KeptLogLine, RunMode, Secrets, SparkNeeds } from "./context.js";
@@ -40,6 +42,8 @@ export interface RunEnvironment {
   readonly postgresUrl?: string;
   /** Starts or finds the local PostgreSQL; asked when a configuration says host `embedded`. */
   readonly embeddedPostgres?: (database: string | undefined) => Promise<PostgresConnection>;
+  /** Starts or finds the local Cassandra; asked when a job's cluster is `embedded`. */
+  readonly embeddedCassandra?: () => Promise<CassandraConnection>;
   /** Which catalog names the tables. Default: Glue's when `sparkRemote` is an address, Spark's own when one is started. */
   readonly catalog?: CatalogKind;
   /** Asks the user; without it, nobody can be asked. */
@@ -104,6 +108,14 @@ export function openRun<Args>(
         const where = `${connection.host}:${connection.port}/${connection.database}`;
         report.warn("POSTGRES_URL_WINS", `--postgres-url leads to ${where}; the configuration names host ${host}`);
       }
+      return connection;
+    },
+    async cassandra(cluster, reference) {
+      const connection = await resolveCassandra(cluster, reference, {
+        embedded: environment.embeddedCassandra,
+        secrets,
+      });
+      if (connection.password !== undefined) mask.add(connection.password);
       return connection;
     },
     log,

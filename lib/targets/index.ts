@@ -1,3 +1,4 @@
+export { ensureCassandra, type LocalCassandra, type LocalCassandraOptions, stopCassandra } from "./local/cassandra.js";
 export { type CommandOutput, registerLocalCommand, sparkVersionOption } from "./local/command.js";
 export { type Environment, stateHome } from "./local/directories.js";
 export {
@@ -12,8 +13,9 @@ export {
   localLogs,
   localStatus,
   localUp,
+  USUAL_SERVERS,
 } from "./local/local.js";
 export { ensurePostgres, type LocalPostgres, type LocalPostgresOptions, stopPostgres } from "./local/postgres.js";
 export { ensureSpark, type LocalSpark, type LocalSparkOptions, stopSpark } from "./local/spark.js";
-export type { SparkProfile } from "./local/spark-jars.js";
+export { type SparkFeature, type SparkProfile, sparkProfile } from "./local/spark-jars.js";
 export { DEFAULT_SPARK_VERSION, SPARK_VERSIONS, type SparkVersion } from "./local/spark-version.js";

@@ -11,7 +11,9 @@ import {
   localLogs,
   localStatus,
   localUp,
+  USUAL_SERVERS,
 } from "./local.js";
+import { sparkProfile } from "./spark-jars.js";
 import { DEFAULT_SPARK_VERSION, SPARK_VERSIONS, type SparkVersion } from "./spark-version.js";
 
 /** Where the command's words go; the process's own streams unless a test gives others. */
@@ -31,8 +33,10 @@ interface UpFlags {
   readonly spark?: SparkVersion;
   readonly sparkPort?: number;
   readonly postgresPort?: number;
+  readonly cassandraPort?: number;
   readonly conf?: Readonly<Record<string, string>>;
   readonly aws?: true;
+  readonly cassandra?: true;
 }
 
 /** `--spark <version>`, the Spark of this machine that a command is about. */
@@ -50,30 +54,40 @@ export function sparkVersionOption(description: string): Option {
 export function registerLocalCommand(program: Command, output: CommandOutput = processOutput): void {
   const local = program
     .command("local")
-    .description("The Spark and PostgreSQL servers on this machine, which jobs use when no others are named");
+    .description(
+      "The Spark, PostgreSQL and Cassandra servers on this machine, which jobs use when no others are named",
+    );
 
   local
     .command("up")
     .description("start the servers; one that is up is left as it is")
-    .argument("[names...]", "spark, postgres; default: both")
+    .argument("[names...]", `${LOCAL_SERVERS.join(", ")}; default: ${USUAL_SERVERS.join(" and ")}`)
     .option("--idle-minutes <minutes>", "stop by itself after this long without use, 0 is never (default: 30)", minutes)
     .addOption(sparkVersionOption("version of Spark; one of each can be up"))
     .option("--spark-port <port>", "port of Spark (default: a free one)", port)
     .option("--postgres-port <port>", "port of PostgreSQL (default: a free one)", port)
+    .option("--cassandra-port <port>", "port of Cassandra (default: a free one)", port)
     .option("--conf <name=value>", "a Spark setting; may be repeated", setting)
     .option("--aws", "with the jars for S3 and the Glue catalog, 330 MB more to fetch; Spark 3.5 only")
+    .option(
+      "--cassandra",
+      "Spark with the jars for Cassandra and Amazon Keyspaces, 20 MB more to fetch; Spark 3.5 only",
+    )
     .option("--json", "print JSON")
     .action(async (names: readonly string[], flags: UpFlags) => {
-      await localUp(serverNames(names), {
+      const servers = serverNames(names, USUAL_SERVERS);
+      const features = [...(flags.aws ? ["aws" as const] : []), ...(flags.cassandra ? ["cassandra" as const] : [])];
+      await localUp(servers, {
         logger: progressOn(output),
         ...(flags.idleMinutes === undefined ? {} : { idleMinutes: flags.idleMinutes }),
         spark: {
           ...(flags.spark === undefined ? {} : { version: flags.spark }),
           ...(flags.sparkPort === undefined ? {} : { port: flags.sparkPort }),
           ...(flags.conf === undefined ? {} : { conf: flags.conf }),
-          ...(flags.aws === undefined ? {} : { profile: "aws" as const }),
+          ...(features.length === 0 ? {} : { profile: sparkProfile(features) }),
         },
         postgres: flags.postgresPort === undefined ? {} : { port: flags.postgresPort },
+        cassandra: flags.cassandraPort === undefined ? {} : { port: flags.cassandraPort },
       });
       print(output, flags, await localStatus(), statusTable);
     });
@@ -81,10 +95,10 @@ export function registerLocalCommand(program: Command, output: CommandOutput = p
   local
     .command("down")
     .description("stop the servers; tables and data stay")
-    .argument("[names...]", "spark, postgres; default: both")
+    .argument("[names...]", `${LOCAL_SERVERS.join(", ")}; default: all`)
     .option("--json", "print JSON")
     .action(async (names: readonly string[], flags: { json?: true }) => {
-      const stopped = await localDown(serverNames(names));
+      const stopped = await localDown(serverNames(names, LOCAL_SERVERS));
       print(output, flags, stopped, (servers) =>
         servers.length === 0
           ? "Nothing was up\n"
@@ -101,7 +115,7 @@ export function registerLocalCommand(program: Command, output: CommandOutput = p
   local
     .command("logs")
     .description("the last lines of a server's log")
-    .argument("<name>", "spark or postgres")
+    .argument("<name>", LOCAL_SERVERS.join(", "))
     .option("-f, --follow", "go on with what is added, until interrupted")
     .option("-n, --lines <count>", "how many lines (default: 100)", count)
     .addOption(sparkVersionOption("which Spark"))
@@ -169,15 +183,15 @@ function progressOn(output: CommandOutput): Logger {
   return { debug() {}, info: say, warn: say, error: say };
 }
 
-function serverNames(names: readonly string[]): readonly LocalServerName[] {
-  return names.length === 0 ? LOCAL_SERVERS : names.map(serverName);
+function serverNames(names: readonly string[], none: readonly LocalServerName[]): readonly LocalServerName[] {
+  return names.length === 0 ? none : names.map(serverName);
 }
 
 function serverName(name: string): LocalServerName {
   const known = LOCAL_SERVERS.find((server) => server === name);
   if (known !== undefined) return known;
   throw new UserError("LOCAL_SERVER_UNKNOWN", `There is no local server ${JSON.stringify(name)}`, {
-    hint: `The servers are ${LOCAL_SERVERS.join(" and ")}`,
+    hint: `The servers are ${LOCAL_SERVERS.slice(0, -1).join(", ")} and ${LOCAL_SERVERS.at(-1)}`,
     exitCode: ExitCode.usage,
   });
 }

@@ -32,6 +32,7 @@ export interface LocalDirectories {
   /** Spark's own temporary files and settings. */
   readonly spark: string;
   readonly postgres: string;
+  readonly cassandra: string;
 }
 
 /** Names of the folders; makes none. */
@@ -42,6 +43,7 @@ export function localDirectories(home: string): LocalDirectories {
     warehouse: join(home, "warehouse"),
     spark: join(home, "spark"),
     postgres: join(home, "postgres"),
+    cassandra: join(home, "cassandra"),
   };
 }
 
@@ -56,7 +58,8 @@ export function makeLocalDirectories(home: string): LocalDirectories {
       // Nothing in here is ever worth a commit, whatever the project ignores.
       writeFileSync(join(home, ".gitignore"), "*\n");
     }
-    for (const folder of [directories.logs, directories.warehouse, directories.spark, directories.postgres]) {
+    const { logs, warehouse, spark, postgres, cassandra } = directories;
+    for (const folder of [logs, warehouse, spark, postgres, cassandra]) {
       mkdirSync(folder, { recursive: true, mode });
     }
   } catch (error) {

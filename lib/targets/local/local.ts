@@ -2,6 +2,14 @@ import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { ExitCode, UserError } from "../../errors.js";
 import type { Logger } from "../../logger.js";
+import {
+  cassandraAnswers,
+  ensureCassandra,
+  findCassandraProcess,
+  type LocalCassandra,
+  type LocalCassandraOptions,
+  stopCassandra,
+} from "./cassandra.js";
 import { type Environment, localDirectories, stateHome } from "./directories.js";
 import { lastLines } from "./log-lines.js";
 import {
@@ -23,7 +31,10 @@ import {
 import { DEFAULT_SPARK_VERSION, SPARK_VERSIONS, type SparkVersion, sparkPlaces } from "./spark-version.js";
 
 /** The servers that run on this machine when no other is named. */
-export const LOCAL_SERVERS = ["spark", "postgres"] as const;
+export const LOCAL_SERVERS = ["spark", "postgres", "cassandra"] as const;
+
+/** Those that start when none is named; Cassandra is for the jobs of Amazon Keyspaces only, and they start it. */
+export const USUAL_SERVERS: readonly LocalServerName[] = ["spark", "postgres"];
 
 export type LocalServerName = (typeof LOCAL_SERVERS)[number];
 
@@ -41,12 +52,14 @@ export interface LocalUpOptions extends LocalOptions {
   readonly idleMinutes?: number;
   readonly spark?: Pick<LocalSparkOptions, "version" | "port" | "conf" | "profile">;
   readonly postgres?: Pick<LocalPostgresOptions, "port" | "ephemeral">;
+  readonly cassandra?: Pick<LocalCassandraOptions, "port" | "ephemeral">;
 }
 
 /** The servers that were asked for. */
 export interface LocalUp {
   readonly spark?: LocalSpark;
   readonly postgres?: LocalPostgres;
+  readonly cassandra?: LocalCassandra;
 }
 
 /** How a server is doing. Holds no secret. */
@@ -57,7 +70,7 @@ export interface LocalServerStatus {
   readonly state: "up" | "starting" | "not answering" | "down";
   readonly pid?: number;
   readonly port?: number;
-  /** `sc://127.0.0.1:PORT` or `postgresql://127.0.0.1:PORT/postgres`, without token and password. */
+  /** `sc://127.0.0.1:PORT`, `postgresql://127.0.0.1:PORT/postgres` or `127.0.0.1:PORT`, without token and password. */
   readonly endpoint?: string;
   readonly logFile?: string;
 }
@@ -67,23 +80,26 @@ export interface LocalServerStatus {
  *
  * @example
  * const { spark, postgres } = await localUp(["spark", "postgres"]);
- * @throws UserError as {@link ensureSpark} and {@link ensurePostgres} do.
+ * @throws UserError as {@link ensureSpark}, {@link ensurePostgres} and {@link ensureCassandra} do.
  */
 export async function localUp(
-  names: readonly LocalServerName[] = LOCAL_SERVERS,
+  names: readonly LocalServerName[] = USUAL_SERVERS,
   options: LocalUpOptions = {},
 ): Promise<LocalUp> {
-  const { spark, postgres, ...common } = options;
-  // Both are waited for even when one fails, so that no start goes on behind its caller's back.
-  const [sparkUp, postgresUp] = await Promise.allSettled([
+  const { spark, postgres, cassandra, ...common } = options;
+  // All are waited for even when one fails, so that no start goes on behind its caller's back.
+  const [sparkUp, postgresUp, cassandraUp] = await Promise.allSettled([
     names.includes("spark") ? ensureSpark({ ...common, ...spark }) : undefined,
     names.includes("postgres") ? ensurePostgres({ ...common, ...postgres }) : undefined,
+    names.includes("cassandra") ? ensureCassandra({ ...common, ...cassandra }) : undefined,
   ]);
   if (sparkUp.status === "rejected") throw sparkUp.reason;
   if (postgresUp.status === "rejected") throw postgresUp.reason;
+  if (cassandraUp.status === "rejected") throw cassandraUp.reason;
   return {
     ...(sparkUp.value === undefined ? {} : { spark: sparkUp.value }),
     ...(postgresUp.value === undefined ? {} : { postgres: postgresUp.value }),
+    ...(cassandraUp.value === undefined ? {} : { cassandra: cassandraUp.value }),
   };
 }
 
@@ -97,25 +113,27 @@ export async function localDown(
   options: LocalOptions = {},
 ): Promise<readonly { readonly name: LocalServerName; readonly pid: number }[]> {
   const home = homeOf(options);
+  const stop: Readonly<Record<LocalServerName, () => readonly Promise<number | undefined>[]>> = {
+    spark: () => SPARK_VERSIONS.map((version) => stopSpark(home, version)),
+    postgres: () => [stopPostgres(home)],
+    cassandra: () => [stopCassandra(home)],
+  };
   const stopped = await Promise.all(
-    names.flatMap((name) =>
-      (name === "spark" ? SPARK_VERSIONS.map((version) => stopSpark(home, version)) : [stopPostgres(home)]).map(
-        async (pid) => ({ name, pid: await pid }),
-      ),
-    ),
+    names.flatMap((name) => stop[name]().map(async (pid) => ({ name, pid: await pid }))),
   );
   return stopped.flatMap(({ name, pid }) => (pid === undefined ? [] : [{ name, pid }]));
 }
 
-/** How each server is doing, by asking it: each Spark that is there, and PostgreSQL. Starts nothing. */
+/** How each server is doing, by asking it: each Spark that is there, PostgreSQL and Cassandra. Starts nothing. */
 export async function localStatus(options: LocalOptions = {}): Promise<readonly LocalServerStatus[]> {
   const home = homeOf(options);
-  const [postgres, ...sparks] = await Promise.all([
+  const [postgres, cassandra, ...sparks] = await Promise.all([
     postgresStatus(home),
+    cassandraStatus(home),
     ...SPARK_VERSIONS.map((version) => sparkStatus(home, version)),
   ]);
   const present = sparks.filter((spark) => spark !== undefined);
-  return [...(present.length === 0 ? [{ name: "spark", state: "down" } as const] : present), postgres];
+  return [...(present.length === 0 ? [{ name: "spark", state: "down" } as const] : present), postgres, cassandra];
 }
 
 async function sparkStatus(home: string, version: SparkVersion): Promise<LocalServerStatus | undefined> {
@@ -133,6 +151,15 @@ async function postgresStatus(home: string): Promise<LocalServerStatus> {
   const { pid, port, logFile } = found;
   const state = (await postgresAnswers(home, 5_000)) ? "up" : "not answering";
   return { name: "postgres", state, pid, port, endpoint: `postgresql://127.0.0.1:${port}/postgres`, logFile };
+}
+
+async function cassandraStatus(home: string): Promise<LocalServerStatus> {
+  const found = findCassandraProcess(home);
+  if (found === undefined) return { name: "cassandra", state: "down" };
+  const { pid, port, ready, logFile } = found;
+  if (!ready) return { name: "cassandra", state: "starting", pid, logFile };
+  const state = (await cassandraAnswers(home, 5_000)) ? "up" : "not answering";
+  return { name: "cassandra", state, pid, port, endpoint: `127.0.0.1:${port}`, logFile };
 }
 
 /** A server's log: where it is, and its last lines. */

@@ -2,7 +2,7 @@ import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import type { Environment } from "./directories.js";
-import type { SparkProfile } from "./spark-jars.js";
+import { type SparkProfile, sparkFeatures } from "./spark-jars.js";
 import { DEFAULT_SPARK_VERSION, type SparkPlaces, type SparkVersion } from "./spark-version.js";
 
 /** What the settings of a local server depend on. */
@@ -17,7 +17,8 @@ export interface SparkSettings {
 
 /** The Spark settings of a local server; a user's own go over them. */
 export function sparkSettings(settings: SparkSettings): Readonly<Record<string, string>> {
-  const { places, temporary, profile, env } = settings;
+  const { places, temporary, env } = settings;
+  const features = sparkFeatures(settings.profile);
   const cores = Math.min(Math.max(availableParallelism(), 2), 8);
   return {
     "spark.master": `local[${cores}]`,
@@ -31,12 +32,16 @@ export function sparkSettings(settings: SparkSettings): Readonly<Record<string, 
     "spark.sql.shuffle.partitions": String(cores * 2),
     "spark.sql.catalogImplementation": "in-memory",
     "spark.sql.warehouse.dir": pathToFileURL(join(places.folder, "warehouse")).href,
-    "spark.sql.extensions": "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
+    "spark.sql.extensions": [
+      "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
+      // For writetime() and ttl(), and joins that look keys up.
+      ...(features.includes("cassandra") ? ["com.datastax.spark.connector.CassandraSparkExtensions"] : []),
+    ].join(","),
     "spark.sql.catalog.lake": "org.apache.iceberg.spark.SparkCatalog",
     "spark.sql.catalog.lake.type": "hadoop",
     "spark.sql.catalog.lake.warehouse": pathToFileURL(places.warehouse).href,
     ...accessSettings(settings),
-    ...(profile === "aws" ? s3Settings(env) : {}),
+    ...(features.includes("aws") ? s3Settings(env) : {}),
   };
 }
 

@@ -11,7 +11,14 @@ import { findJava, type Java } from "./java.js";
 import { lastLines, openLog, reasonsIn } from "./log-lines.js";
 import { poll } from "./poll.js";
 import { identifyProcess, isAlive, type ProcessIdentity } from "./process-identity.js";
-import { ensureSparkJars, type SparkJars, type SparkProfile } from "./spark-jars.js";
+import {
+  ensureSparkJars,
+  featuresInWords,
+  type SparkFeature,
+  type SparkJars,
+  type SparkProfile,
+  sparkFeatures,
+} from "./spark-jars.js";
 import { probeSpark } from "./spark-probe.js";
 import { accessEnvironment, sparkSettings, toProperties } from "./spark-settings.js";
 import { DEFAULT_SPARK_VERSION, type SparkPlaces, type SparkVersion, sparkPlaces } from "./spark-version.js";
@@ -30,7 +37,7 @@ export interface LocalSparkOptions {
   readonly idleMinutes?: number;
   /** Spark settings beside and over our own. */
   readonly conf?: Readonly<Record<string, string>>;
-  /** Default: "base". A server with "aws" does for "base" too. */
+  /** Default: "base". A server with more features does for less, too. */
   readonly profile?: SparkProfile;
   /** The server ends with this process, however that ends. */
   readonly ownerPid?: number;
@@ -80,7 +87,7 @@ const ANSWER_TIMEOUT = 20_000;
  * const { remote } = await ensureSpark();
  * const spark = await SparkSession.builder().remote(remote).getOrCreate();
  * @throws UserError JAVA_MISSING, JAVA_UNSUPPORTED, MAVEN_MISSING, MAVEN_FAILED, SPARK_PORT_BUSY, SPARK_START_FAILED,
- * SPARK_START_TIMEOUT, SPARK_NOT_ANSWERING, SPARK_WITHOUT_S3
+ * SPARK_START_TIMEOUT, SPARK_NOT_ANSWERING, SPARK_WITHOUT_S3, SPARK_WITHOUT_CASSANDRA
  */
 export async function ensureSpark(options: LocalSparkOptions = {}): Promise<LocalSpark> {
   const env = options.env ?? process.env;
@@ -188,7 +195,9 @@ async function findRunning(
   if (port === null) return undefined;
   const answer = await probeSpark({ port, token: state.token, timeoutMs: ANSWER_TIMEOUT });
   if (answer.kind === "version") {
-    if (options.profile === "aws" && state.profile !== "aws") throw withoutS3(state);
+    const has = sparkFeatures(state.profile ?? "base");
+    const missing = sparkFeatures(options.profile ?? "base").filter((feature) => !has.includes(feature));
+    if (missing.length > 0) throw withoutFeatures(state, missing);
     if (options.conf !== undefined && state.settings !== settingsOf(options)) {
       (options.logger ?? silentLogger).warn(
         "The local Spark that is up was started with other settings and is used as it is; `glue-connect local down` first starts it anew",
@@ -322,12 +331,14 @@ function startFailed(logFile: string, port: number, more: readonly string[] = []
   });
 }
 
-function withoutS3(state: SparkState): UserError {
+function withoutFeatures(state: SparkState, missing: readonly SparkFeature[]): UserError {
+  const code = missing.includes("aws") ? "SPARK_WITHOUT_S3" : "SPARK_WITHOUT_CASSANDRA";
+  const flags = missing.map((feature) => `--${feature}`).join(" ");
   return new UserError(
-    "SPARK_WITHOUT_S3",
-    `The local Spark that is up (process ${state.pid}) was started without the jars for S3, which are needed now`,
+    code,
+    `The local Spark that is up (process ${state.pid}) was started without the jars for ${featuresInWords(missing)}, which are needed now`,
     {
-      hint: "When nobody needs it any more, `glue-connect local down spark` ends it, and the next run starts one with them; so does `glue-connect local up --aws`",
+      hint: `When nobody needs it any more, \`glue-connect local down spark\` ends it, and the next run starts one with them; so does \`glue-connect local up ${flags}\``,
       exitCode: ExitCode.configuration,
     },
   );

@@ -1,6 +1,7 @@
 import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { inject, onTestFinished } from "vitest";
+import { stopCassandra } from "../../../lib/targets/local/cassandra.js";
 import { stopPostgres } from "../../../lib/targets/local/postgres.js";
 import { stopSpark } from "../../../lib/targets/local/spark.js";
 
@@ -11,7 +12,7 @@ export function ownHome(): string {
   chmodSync(folder, 0o711);
   const home = join(folder, "state");
   onTestFinished(async () => {
-    await Promise.all([stopSpark(home), stopPostgres(home)]);
+    await Promise.all([stopSpark(home), stopPostgres(home), stopCassandra(home)]);
     rmSync(folder, { recursive: true, force: true });
   });
   return home;

@@ -38,10 +38,11 @@ function pretendSpark(file = "spark.json"): void {
 
 describe("glue-connect local", () => {
   test("with nothing up", async () => {
-    expect(await run("status")).toBe("spark      down\npostgres   down\n");
+    expect(await run("status")).toBe("spark      down\npostgres   down\ncassandra  down\n");
     expect(JSON.parse(await run("status", "--json"))).toEqual([
       { name: "spark", state: "down" },
       { name: "postgres", state: "down" },
+      { name: "cassandra", state: "down" },
     ]);
     expect(await run("down")).toBe("Nothing was up\n");
     expect(JSON.parse(await run("down", "--json"))).toEqual([]);
@@ -60,7 +61,9 @@ describe("glue-connect local", () => {
   test("servers of two versions of Spark", async () => {
     pretendSpark();
     pretendSpark("spark-4.1.json");
-    expect(await run("status")).toMatch(/^spark 3\.5 {2}starting .*\nspark 4\.1 {2}starting .*\npostgres {3}down\n$/);
+    expect(await run("status")).toMatch(
+      /^spark 3\.5 {2}starting .*\nspark 4\.1 {2}starting .*\npostgres {3}down\ncassandra {2}down\n$/,
+    );
     mkdirSync(join(home, "logs"));
     writeFileSync(join(home, "logs", "spark-4.1.log"), "four\n");
     expect(await run("logs", "spark", "--spark", "4.1")).toBe("four\n");
@@ -84,7 +87,7 @@ describe("glue-connect local", () => {
   ])("%s of a server that there isn't", async (...args) => {
     await expect(run(...args)).rejects.toMatchObject({
       code: "LOCAL_SERVER_UNKNOWN",
-      hint: "The servers are spark and postgres",
+      hint: "The servers are spark, postgres and cassandra",
       exitCode: 64,
     });
   });
@@ -94,6 +97,7 @@ describe("glue-connect local", () => {
     ["--idle-minutes", "-1"],
     ["--spark-port", "0"],
     ["--postgres-port", "70000"],
+    ["--cassandra-port", "x"],
     ["--conf", "nothing"],
     ["--spark", "4.2"],
   ])("up %s %s is refused before anything starts", async (...args) => {

@@ -3,7 +3,8 @@ import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import type { Logger } from "../../../lib/logger.js";
 import { silentLogger } from "../../../lib/logger.js";
-import { ensureSparkJars, mavenFailed } from "../../../lib/targets/local/spark-jars.js";
+import { mavenFailed } from "../../../lib/targets/local/maven-jars.js";
+import { ensureSparkJars, sparkFeatures, sparkProfile } from "../../../lib/targets/local/spark-jars.js";
 import { programs, temporaryFolder } from "./temporary-folder.js";
 
 const java = { command: "/nowhere/bin/java", major: 17 };
@@ -56,6 +57,13 @@ describe("the jars", () => {
     const changed = await ensureSparkJars(options);
     expect(new Set([first.folder, aws.folder, changed.folder]).size).toBe(3);
     expect(readFileSync(env.MAVEN_CALLS, "utf8").trim().split("\n")[1]).toMatch(/ -Paws$/);
+    await ensureSparkJars({ ...options, profile: sparkProfile(["cassandra", "aws"]) });
+    expect(readFileSync(env.MAVEN_CALLS, "utf8").trim().split("\n")[3]).toMatch(/ -Paws -Pcassandra$/);
+    expect([sparkProfile([]), sparkFeatures("base"), sparkFeatures("aws-cassandra")]).toEqual([
+      "base",
+      [],
+      ["aws", "cassandra"],
+    ]);
   });
 
   test("of another Spark are its profile's, and kept apart by its version", async () => {

@@ -1,0 +1,6 @@
+export * from "./connection.js";
+export * from "./deletes.js";
+export * from "./errors.js";
+export * from "./identifiers.js";
+export * from "./session.js";
+export * from "./spark-options.js";
