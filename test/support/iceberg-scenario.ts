@@ -181,9 +181,10 @@ export class IcebergScenario implements AsyncDisposable {
   }
 
   /** Rows of the source as text, in the order of the text; `expressions` are Spark SQL. */
-  async sourceRows(table: string, expressions: readonly string[]): Promise<string[]> {
+  async sourceRows(table: string, expressions: readonly string[], snapshot?: string): Promise<string[]> {
+    const version = snapshot === undefined ? "" : ` VERSION AS OF ${snapshot}`;
     const frame = await this.spark.sql(
-      `SELECT ${expressions.map((e) => `coalesce(CAST(${e} AS STRING), 'NULL')`).join(", ")} FROM ${this.table(table)}`,
+      `SELECT ${expressions.map((e) => `coalesce(CAST(${e} AS STRING), 'NULL')`).join(", ")} FROM ${this.table(table)}${version}`,
     );
     return (await frame.collect()).map((row) => row.toArray().join("|")).toSorted();
   }

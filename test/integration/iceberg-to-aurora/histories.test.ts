@@ -6,8 +6,8 @@ import { IcebergScenario } from "../../support/iceberg-scenario.js";
  * Random histories of a table: whatever was done to it between two runs, the target equals the source after each run.
  * A failing history is repeated with GLUE_CONNECT_HISTORY_SEED; `npm run test:long` plays many and longer ones.
  */
-const HISTORIES = Number(process.env.GLUE_CONNECT_HISTORIES ?? 4);
-const STEPS = Number(process.env.GLUE_CONNECT_HISTORY_STEPS ?? 5);
+const HISTORIES = Number(process.env.GLUE_CONNECT_HISTORIES ?? 12);
+const STEPS = Number(process.env.GLUE_CONNECT_HISTORY_STEPS ?? 2);
 const FIRST_SEED = Number(process.env.GLUE_CONNECT_HISTORY_SEED ?? Date.now() % 1_000_000);
 const seeds = Array.from({ length: HISTORIES }, (_, index) => FIRST_SEED + index);
 
@@ -136,13 +136,13 @@ test.concurrent.each(seeds)("history %i", { timeout: 120_000 + STEPS * 60_000 },
     compact: () => call("rewrite_data_files", "options => map('rewrite-all', 'true')"),
     compactDeletes: () => call("rewrite_position_delete_files"),
     expire: () => call("expire_snapshots", "older_than => TIMESTAMP '2100-01-01 00:00:00', retain_last => 1"),
-    rollback: async () => {
-      const snapshots = await scenario.spark.sql(
-        `SELECT CAST(snapshot_id AS STRING) FROM ${scenario.table(table)}.history WHERE is_current_ancestor`,
-      );
-      const ids = (await snapshots.collect()).map((found) => found.getString(0));
-      await call("rollback_to_snapshot", `snapshot_id => ${pick(ids)}`);
-    },
+    rollback: async () => call("rollback_to_snapshot", `snapshot_id => ${pick(await ancestors())}`),
+  };
+  const ancestors = async () => {
+    const snapshots = await scenario.spark.sql(
+      `SELECT CAST(snapshot_id AS STRING) FROM ${scenario.table(table)}.history WHERE is_current_ancestor`,
+    );
+    return (await snapshots.collect()).map((found) => found.getString(0) ?? "");
   };
   const call = async (procedure: string, more = "") => {
     done.push(procedure);
@@ -160,15 +160,31 @@ test.concurrent.each(seeds)("history %i", { timeout: 120_000 + STEPS * 60_000 },
     source: ["id", "region", "name", "amount", "unix_micros(at)", "lower(hex(raw))"],
     target: ["id", "region", "name", "amount", "(extract(epoch from at) * 1000000)::bigint", "encode(raw, 'hex')"],
   };
-  for (let step = 0; step <= STEPS; step++) {
-    const way = pick(["auto", "files", "files", "compare", "changelog"]);
-    const report = await scenario.loaded(table, { args: ["--find_changes", way] });
-    done.push(`-- loaded, ${report.way}: ${report.reason}`);
+  const load = async (...args: string[]) => {
+    const report = await scenario.loaded(table, { args });
+    done.push(`-- loaded ${args.join(" ")}, ${report.way}: ${report.reason}`);
+  };
+  /** @param snapshot an older one; `undefined`: the present one. */
+  const expectEqual = async (more: readonly string[], snapshot?: string) => {
     const [source, target] = await Promise.all([
-      scenario.sourceRows(table, [...compared.source, ...extras.map(({ name }) => name)]),
-      scenario.targetRows(table, [...compared.target, ...extras.map(({ name }) => name)]),
+      scenario.sourceRows(table, [...compared.source, ...more], snapshot),
+      scenario.targetRows(table, [...compared.target, ...more]),
     ]);
     expect({ seed, done, rows: target }).toEqual({ seed, done, rows: source });
+  };
+  /** A snapshot of long ago, with the columns that it had. */
+  const loadOlder = async () => {
+    const snapshot = pick(await ancestors());
+    const then = await scenario.spark.sql(`SELECT * FROM ${scenario.table(table)} VERSION AS OF ${snapshot}`);
+    const { fields } = await then.schema();
+    await load("--to_snapshot", snapshot);
+    await expectEqual(fields.map(({ name }) => name).slice(6), snapshot);
+  };
+  for (let step = 0; step <= STEPS; step++) {
+    if (step > 0 && below(4) === 0) await loadOlder();
+    const way = pick(["auto", "files", "files", "compare", "changelog", "reconcile"]);
+    await load(...(way === "reconcile" ? ["--reconcile"] : ["--find_changes", way]));
+    await expectEqual(extras.map(({ name }) => name));
     for (let count = 1 + below(3); count > 0; count--) await operations[pick(Object.keys(operations))]?.();
   }
 });
