@@ -1,7 +1,7 @@
 import { UserError } from "../../errors.js";
 import * as f from "../../spark/functions/index.js";
 import type { DataFrame, Row } from "../../spark/index.js";
-import { atOrAfter, type Clock } from "./column.js";
+import { atOrAfterOrWithout, type Clock } from "./column.js";
 
 /** The end of a batch, fixed before a row of it is read. Times are microseconds since 1970, UTC. */
 export interface Bounds {
@@ -62,14 +62,7 @@ export async function fixBoundsTogether(questions: readonly BoundsQuestion[]): P
 function boundsRow({ source, clock, from }: BoundsQuestion, number: number): DataFrame {
   const unread = clock.column.isNotNull().and(clock.micros.isNull());
   const now = f.unix_micros(f.current_timestamp());
-  const wanted =
-    from === undefined
-      ? source
-      : source.where(
-          clock.kind === "text"
-            ? atOrAfter(clock, from).or(clock.micros.isNull())
-            : atOrAfter(clock, from).or(clock.column.isNull()),
-        );
+  const wanted = from === undefined ? source : source.where(atOrAfterOrWithout(clock, from));
   const due = clock.micros.leq(now);
   return wanted.agg(
     f.lit(number).as("number"),

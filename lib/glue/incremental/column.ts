@@ -85,18 +85,38 @@ function microsOf(column: Column, kind: ClockKind): Column {
   }
 }
 
-/** `clock >= micros`, in the column's own type where it can be, so that sources skip files and partitions by it. */
-export function atOrAfter({ kind, column, micros }: Clock, bound: bigint): Column {
+/**
+ * How much wider the filter is that sources may skip files by. ORC's statistics of timestamps are off by up to a millisecond
+ * (Spark 3.5 drops rows of the bound's own millisecond), and by the change to winter time when the JVM's zone has one.
+ */
+const MARGIN = 3n * 3_600_000_000n;
+
+/** `clock >= micros`, and a wider filter in the column's own type where it can be, so that sources skip files and partitions by it. */
+export function atOrAfter(clock: Clock, bound: bigint): Column {
+  const wide = wideFrom(clock, bound);
+  const exact = clock.micros.geq(bound);
+  return wide === undefined ? exact : wide.and(exact);
+}
+
+/** {@link atOrAfter}, or no time at all (also for text that is none); sources skip files by this too. */
+export function atOrAfterOrWithout(clock: Clock, bound: bigint): Column {
+  const wide = wideFrom(clock, bound);
+  // Sources take an OR only when they know both sides, and Spark makes (a OR n) AND (b OR n) one OR: so there is no second n.
+  const exact = f.coalesce(clock.micros.geq(bound), f.lit(true));
+  return wide === undefined ? exact : wide.or(clock.column.isNull()).and(exact);
+}
+
+function wideFrom({ kind, column }: Clock, bound: bigint): Column | undefined {
   switch (kind) {
     case "timestamp":
-      return column.geq(f.lit(new Timestamp(bound)));
+      return column.geq(f.lit(new Timestamp(bound - MARGIN)));
     case "timestamp_ntz":
-      return column.geq(f.lit(new LocalTimestamp(bound)));
+      return column.geq(f.lit(new LocalTimestamp(bound - MARGIN)));
     case "date":
       // Midnight counts: a day that began before the bound isn't at or after it.
       return column.geq(day(bound + 86_399_999_999n));
     default:
-      return micros.geq(bound);
+      return undefined;
   }
 }
 
@@ -104,9 +124,9 @@ export function atOrAfter({ kind, column, micros }: Clock, bound: bigint): Colum
 export function atOrBefore({ kind, column, micros }: Clock, bound: bigint): Column {
   switch (kind) {
     case "timestamp":
-      return column.leq(f.lit(new Timestamp(bound)));
+      return column.leq(f.lit(new Timestamp(bound + MARGIN))).and(micros.leq(bound));
     case "timestamp_ntz":
-      return column.leq(f.lit(new LocalTimestamp(bound)));
+      return column.leq(f.lit(new LocalTimestamp(bound + MARGIN))).and(micros.leq(bound));
     case "date":
       return column.leq(day(bound));
     default:
