@@ -37,6 +37,7 @@ import { backfillRows } from "./backfill.js";
 import { publishToIceberg } from "./iceberg-output.js";
 import { JOB, type Settings } from "./job.js";
 import { type Keys, keyOf } from "./keys.js";
+import { sourceVersion } from "./source-version.js";
 
 /** How far a table was delivered. Times are documented timestamps, UTC. */
 export type Watermark = {
@@ -46,6 +47,14 @@ export type Watermark = {
   readonly knownFrom: string;
   /** How many rows that are. */
   readonly knownRows: string;
+};
+
+/** What else is kept with the state. */
+type Details = {
+  readonly schema: StoredSchema;
+  /** The source as it was before the batch was read, and what was looked for in it; `null`: not known. */
+  readonly source: string | null;
+  readonly format: Settings["format"];
 };
 
 interface Parts {
@@ -75,6 +84,7 @@ export class TableLoad {
   readonly #run: TableRun;
   readonly #report: TableReport;
   readonly #name: string;
+  #version: string | null = null;
 
   constructor(context: JobContext<unknown>, settings: Settings, parts: Parts, run: TableRun) {
     this.#context = context;
@@ -104,26 +114,40 @@ export class TableLoad {
     const batches = this.#batches(shape);
     const opened = this.#context.mode === "plan" ? await batches.peek() : await batches.open();
     await this.#tellOpened(opened);
-    const stored = opened.state?.details as { readonly schema?: StoredSchema } | null | undefined;
+    const stored = opened.state?.details as Details | null | undefined;
     const change = stored?.schema === undefined ? undefined : schemaChange(stored.schema, storedSchema(schema));
     if (change !== undefined) {
       this.#report.details.schemaChange = describeChange(change);
       if (!this.#settings.evolve && !this.#settings.full) throw schemaChanged(this.#name, change);
       this.#warn("SCHEMA_CHANGED", `the columns changed since the last batch: ${describeChange(change)}`);
     }
-    if (this.#settings.backfill !== undefined) return await this.#backfill(source, shape, batches, opened);
+    const format = stored?.format ?? this.#settings.format;
+    if (this.#settings.backfill !== undefined) return await this.#backfill(source, shape, batches, opened, format);
 
-    const decision = await this.#decide(clock, opened, change !== undefined && change.retyped.length > 0);
+    const decision = await this.#decide(clock, opened, change !== undefined && change.retyped.length > 0, format);
     this.#report.way = decision.kind === "everything" ? "full load" : "rows since the last run";
     this.#report.reason = decision.reason;
+    this.#report.stateBefore = opened.state?.watermark?.time ?? null;
+    // A full load too: the next run is to find what it began with.
+    this.#version = clock === undefined ? null : await this.#sourceVersion(source, shape);
+    const unchanged = this.#version !== null && this.#version === stored?.source && change === undefined;
+    if (unchanged && decision.kind === "window" && decision.known !== undefined) {
+      return this.#nothing("the table has the same files as in the last run");
+    }
     const from = decision.kind === "window" ? decision.from : undefined;
     const bounds =
       clock === undefined ? undefined : await step("fix the bounds", () => fixBounds(source, clock, from, this.#name));
     this.#tellBounds(bounds);
-    this.#report.stateBefore = opened.state?.watermark?.time ?? null;
+    // Rows that are to come later are news without any change of the files.
+    if (bounds === undefined || bounds.later > 0n) this.#version = null;
     const to = endOf(bounds, decision);
     this.#report.stateAfter = to === undefined ? this.#report.stateBefore : formatTrackerTime(to);
     await this.#load(source, shape, batches, decision, bounds);
+  }
+
+  async #sourceVersion(source: DataFrame, { key }: RowShape): Promise<string | null> {
+    const files = await this.#run.step("look at the files", () => sourceVersion(source, this.#context.storage));
+    return files === undefined ? null : [files, `lookback ${this.#settings.lookback}`, ...key].join(" ");
   }
 
   #batches(shape: RowShape): TableBatches<Watermark> {
@@ -149,13 +173,19 @@ export class TableLoad {
     await this.#parts.spark.interruptSession(session).catch(() => undefined);
   }
 
-  async #decide(clock: Clock | undefined, opened: OpenedTable<Watermark>, retyped: boolean): Promise<Decision> {
+  async #decide(
+    clock: Clock | undefined,
+    opened: OpenedTable<Watermark>,
+    retyped: boolean,
+    format: Settings["format"],
+  ): Promise<Decision> {
     const all = (reason: string): Decision => ({ kind: "everything", reason });
     if (this.#settings.full) return all(this.#settings.fullBecause);
     if (clock === undefined) return all("the table has no column updated_at");
     if (retyped && this.#parts.catalog === undefined) {
       return all("a column's type changed, and Parquet files with both types can't be read together");
     }
+    if (format !== this.#settings.format) return all(`so far the output was ${format}`);
     const { state, tracker } = opened;
     const since = (from: bigint, reason: string): Decision => ({
       kind: "window",
@@ -165,9 +195,9 @@ export class TableLoad {
       delivered: undefined,
     });
     if (tracker.from !== "state") {
-      const kept = await this.#watermarkOfIceberg(undefined);
       if (tracker.value === null) {
-        if (kept !== undefined && state === undefined)
+        const kept = state === undefined ? await this.#watermarkOfIceberg(undefined) : undefined;
+        if (typeof kept === "bigint")
           return since(kept, "the state is gone; the Iceberg table says how far it was loaded");
         return all(tracker.from === "reset" ? "the tracker was deleted" : "the first load of this table");
       }
@@ -180,6 +210,7 @@ export class TableLoad {
     const known = state?.watermark;
     if (state === undefined || known === null || known === undefined) return all("nothing was loaded that has a time");
     const rolledBack = await this.#watermarkOfIceberg(state.runId);
+    if (rolledBack === "missing") return all("the Iceberg table is gone");
     if (rolledBack !== undefined) return since(rolledBack, "the Iceberg table is at another batch than the state");
     const time = micros(known.time);
     const wanted = time - this.#settings.lookback;
@@ -194,13 +225,13 @@ export class TableLoad {
     };
   }
 
-  async #watermarkOfIceberg(runId: string | null | undefined): Promise<bigint | undefined> {
+  /** The watermark of the table's last batch, unless that is the batch of a run. */
+  async #watermarkOfIceberg(runId: string | null | undefined): Promise<bigint | "missing" | undefined> {
     const { catalog, spark } = this.#parts;
     if (catalog === undefined) return undefined;
     const last = await watermarkOfTable(spark, catalog, this.#name);
-    return last === undefined || last.runId === runId || last.watermark === undefined
-      ? undefined
-      : micros(last.watermark);
+    if (last === undefined) return (await spark.catalog.tableExists(catalog.table(this.#name))) ? undefined : "missing";
+    return last.runId === runId || last.watermark === undefined ? undefined : micros(last.watermark);
   }
 
   #tellBounds(bounds: Bounds | undefined): void {
@@ -275,7 +306,11 @@ export class TableLoad {
     before: DataFrame | undefined,
   ): Promise<{ readonly watermark: Watermark | null; readonly delivered: Record<string, string> }> {
     const { clock } = shape;
-    if (clock === undefined || to === undefined || keepFrom === undefined) return { watermark: null, delivered: {} };
+    // Rows that the bounds have counted may have been deleted meanwhile: then nothing is known of the source.
+    const none = !anyRows && before === undefined;
+    if (clock === undefined || to === undefined || keepFrom === undefined || none) {
+      return { watermark: null, delivered: {} };
+    }
     const folder = batch.deliveredFolder("rows");
     const written = anyRows ? readAttempt(this.#parts.spark, batch.attempt, shape.schema) : undefined;
     const kept = deliveredRows(written, { ...shape, clock }, keepFrom, before);
@@ -322,7 +357,11 @@ export class TableLoad {
       remove,
       commit,
       tracker: next.watermark?.time ?? null,
-      details: { schema: storedSchema(shape.schema) },
+      details: {
+        schema: storedSchema(shape.schema),
+        format: this.#settings.format,
+        source: this.#version,
+      } satisfies Details,
       ...next,
     });
     this.#report.changes = true;
@@ -341,6 +380,7 @@ export class TableLoad {
     shape: RowShape,
     batches: TableBatches<Watermark>,
     { state, tracker }: OpenedTable<Watermark>,
+    format: Settings["format"],
   ): Promise<void> {
     const { spark, catalog } = this.#parts;
     const { clock } = shape;
@@ -352,7 +392,8 @@ export class TableLoad {
       known === undefined ||
       known === null ||
       tracker.from !== "state" ||
-      state === undefined
+      state === undefined ||
+      format !== this.#settings.format
     ) {
       throw new UserError(
         "BACKFILL_IMPOSSIBLE",
