@@ -1,6 +1,7 @@
 import { join, resolve } from "node:path";
 import { Command, InvalidArgumentError } from "commander";
 import { UserError } from "../lib/errors.js";
+import { athenaCdc } from "./athena-cdc/bench.js";
 import { peersPython } from "./harness/python.js";
 import { load, machine, writeSection } from "./harness/results.js";
 import { BenchServers } from "./harness/servers.js";
@@ -23,7 +24,7 @@ export interface BenchContext {
 /** Measures, and gives its results as Markdown. */
 export type Bench = (context: BenchContext) => Promise<string>;
 
-const BENCHES: Readonly<Record<string, Bench>> = { "iceberg-to-aurora": icebergToAurora };
+const BENCHES: Readonly<Record<string, Bench>> = { "iceberg-to-aurora": icebergToAurora, "athena-cdc": athenaCdc };
 const DEFAULT_ROWS = 1_000_000;
 
 interface Flags {

@@ -1,7 +1,7 @@
-import { readFileSync } from "node:fs";
 import { rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
+import { stepsOf } from "../harness/report.js";
 import { type ResultRow, resultTable, stepTable, verdictTable } from "../harness/results.js";
 import type { BenchServers } from "../harness/servers.js";
 import { type Contender, inTurn, OURS } from "../harness/turns.js";
@@ -277,12 +277,4 @@ class Contenders {
       `${name} has not made its target equal to the source: ${JSON.stringify(found)} instead of ${JSON.stringify(this.#source)}`,
     );
   }
-}
-
-/** Seconds by step, from the report of a run of ours; steps of one name are summed. */
-function stepsOf(report: string): Record<string, number> {
-  const { steps } = JSON.parse(readFileSync(report, "utf8")) as { steps: { name: string; seconds: number }[] };
-  const sums: Record<string, number> = {};
-  for (const { name, seconds } of steps) sums[name] = (sums[name] ?? 0) + seconds;
-  return sums;
 }
