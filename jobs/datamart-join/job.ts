@@ -163,7 +163,9 @@ class DatamartLoad {
       });
     }
     const wanted = await this.#wanted(opened);
-    if (wanted.length > 0 && this.#context.mode === "run") {
+    // A timestamp file that was set by hand counts for all outputs, and is done with when a batch is published.
+    const torn = opened.tracker.from === "reset" && this.#failed.length > 0;
+    if (wanted.length > 0 && this.#context.mode === "run" && !torn) {
       const batch = await batches.begin({ sparkSessionId: this.#spark.sessionId });
       const published = await this.#write(batch, wanted, opened);
       report.stateAfter = published ?? report.stateBefore;
@@ -282,7 +284,7 @@ class DatamartLoad {
         await this.#context.storage.deleteAll(`${childUri(batch.attempt, folder)}/`);
       }
     }
-    if (written.size === 0) {
+    if (written.size === 0 || (opened.tracker.from === "reset" && this.#failed.length > 0)) {
       await batch.abandon();
       return undefined;
     }

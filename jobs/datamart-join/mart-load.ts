@@ -1,26 +1,22 @@
 import {
   type Bounds,
   type BoundsQuestion,
-  countParquetRows,
   rowsWithin,
   storedSchema,
   undelivered,
-  writeParquet,
 } from "../../lib/glue/incremental/index.js";
 import type { JobContext, TableReport, TableRun } from "../../lib/glue/index.js";
 import * as f from "../../lib/spark/functions/index.js";
 import type { DataFrame, SparkSession } from "../../lib/spark/index.js";
-import { type Batch, childUri, formatTrackerTime, hadoopReadPath } from "../../lib/storage/index.js";
+import { type Batch, childUri, formatTrackerTime } from "../../lib/storage/index.js";
 import { type Circumstances, type Decision, decide, microsOf, schemaChanges } from "./decision.js";
 import type { MartCommit } from "./iceberg-output.js";
-import { consolidated, deliveredOf, KNOWN_PARTS, keepsLinks, knownRows, partOf, readKnown } from "./known.js";
+import { deliveredOf } from "./known.js";
 import { sourceOf } from "./mart.js";
-import { outputSchema, storedNames } from "./output-columns.js";
-import { emptiedGroups, groupsAreKnown, joinedRows, noGroups, touchedGroups, touchedSchema } from "./plans.js";
-import { knownFolders, knownName, type MartDetails, type Watermark } from "./state.js";
-
-/** After so many datasets of known rows they are written anew, as one. */
-const MAX_KNOWN_DATASETS = 8;
+import { changedRows, knownBefore, MartWriter } from "./mart-writer.js";
+import { storedNames } from "./output-columns.js";
+import { joinedRows, touchedGroups } from "./plans.js";
+import type { MartDetails, Watermark } from "./state.js";
 
 /** What an output's part of a batch comes to. */
 export interface Written {
@@ -113,26 +109,33 @@ export class MartLoad {
    * out that nothing has changed.
    */
   async write(batch: Batch<Watermark>, batchId: string): Promise<Written | undefined> {
+    const writer = new MartWriter(this.#parts, batch, {
+      batchId,
+      decision: this.#decision,
+      changed: this.#fresh,
+      marks: this.#marksAfter(),
+      keepFrom: (table) => this.#keepFrom(table),
+    });
     if (this.#decision.kind === "everything") {
       const remove = await this.#presentFiles();
       this.#report.details.filesReplaced = remove.length;
-      const delivered = await this.#writeKnown(batch);
-      await this.#writeEverything(batch, batchId);
-      return this.#written(delivered, remove, this.#commit("replace", this.#rowsFolder(batch), null));
+      const { rows, delivered, commit } = await writer.writeEverything();
+      this.#report.inserted = Number(rows);
+      if (rows === 0n) this.#warn("NO_ROWS", "there are no rows to write");
+      return { marks: this.#marksAfter(), delivered, details: this.#details(commit), remove, commit };
     }
-    const { changes, counts, delivered } = await this.#writeChanges(batch);
+    const { counts, delivered, groups } = await writer.writeChanges();
     this.#tellChanged(counts);
-    const tables = Object.keys(counts);
-    if (tables.length > 0) {
-      const commit = await this.#writeGroups(batch, batchId, tables, changes);
-      return this.#written(delivered, [], commit);
-    }
-    if (this.#parts.opened.tracker.from === "state") {
+    if (groups === undefined && this.#parts.opened.tracker.from === "state") {
       this.#report.reason = "no rows since the last run";
       this.#report.stateAfter = this.#report.stateBefore;
       return undefined;
     }
-    return this.#written(delivered, [], undefined);
+    this.#report.inserted = Number(groups?.rows ?? 0n);
+    this.#report.deleted = Number(groups?.emptied ?? 0n);
+    if (groups?.touched !== undefined) this.#report.details.groups = groups.touched;
+    const commit = groups?.commit;
+    return { marks: this.#marksAfter(), delivered, details: this.#details(commit), remove: [], commit };
   }
 
   #tellBounds(): void {
@@ -187,7 +190,7 @@ export class MartLoad {
       from === undefined
         ? rows.where(clock.column.isNotNull())
         : rowsWithin(rows, clock, { from, to: undefined, withoutTime: false });
-    const known = decision.known ? this.#known() : undefined;
+    const known = decision.known ? knownBefore(this.#parts) : undefined;
     return known === undefined
       ? window
       : undelivered(window, { schema, clock, key: [] }, deliveredOf(mart, table, known));
@@ -223,140 +226,14 @@ export class MartLoad {
     const touched =
       this.#decision.kind === "everything"
         ? undefined
-        : touchedGroups(mart, tables, this.#changedRows().drop("part"), this.#known());
+        : touchedGroups(
+            mart,
+            tables,
+            changedRows(mart, this.#fresh, this.#decision).drop("part"),
+            knownBefore(this.#parts),
+          );
     this.#report.inserted = await joinedRows(mart, touched, "").count();
     this.#report.changes = true;
-  }
-
-  #changedRows(): DataFrame {
-    const { mart } = this.#parts;
-    // What is loaded again by request may come with the next run once more.
-    const counts = this.#decision.kind !== "range";
-    const parts = [...this.#fresh].map(([table, rows]) => knownRows(mart, table, rows, counts));
-    const [first, ...rest] = parts;
-    if (first === undefined) throw new TypeError("there are no changed rows");
-    return rest.reduce((all, one) => all.union(one), first);
-  }
-
-  /** Written first of all: everything that follows goes by the same changed rows, whatever happens in the source. */
-  async #writeChanges(batch: Batch<Watermark>) {
-    const { mart, run, spark, opened, context } = this.#parts;
-    const present = knownFolders(opened.state, mart.name);
-    const decision = this.#decision;
-    const forgets = decision.kind === "changes" && !decision.known;
-    const anew = present.length === 0 || present.length >= MAX_KNOWN_DATASETS || forgets;
-    const name = knownName(mart.name, anew ? 0 : present.length);
-    const folder = anew ? this.#workFolder(batch, "changes") : batch.deliveredFolder(name);
-    const counts: Record<string, number> = {};
-    if (this.#fresh.size > 0) {
-      const { rows } = await run.step("write the changes", () => this.#store(this.#changedRows(), folder, KNOWN_PARTS));
-      for (const table of rows === 0n ? [] : this.#fresh.keys()) {
-        const count = await countParquetRows(context.storage, `${folder}/${partOf(mart, table)}`);
-        if (count > 0n) counts[table] = Number(count);
-      }
-    }
-    const changes = readKnown(spark, mart, [folder]);
-    const any = Object.keys(counts).length > 0;
-    const delivered = Object.fromEntries(present.map((uri, number) => [knownName(mart.name, number), uri]));
-    if (!anew) return { changes, counts, delivered: any ? { ...delivered, [name]: folder } : delivered };
-    const parts = [
-      ...(any ? [changes] : []),
-      present.length > 0
-        ? consolidatedInput(readKnown(spark, mart, present), forgets)
-        : this.#linksOfSource().drop("part"),
-    ];
-    const all = parts.reduce((sum, one) => sum.union(one));
-    const target = batch.deliveredFolder(name);
-    const keepFrom = (table: string) => this.#keepFrom(table);
-    await run.step("write what is known", () => this.#store(consolidated(mart, all, keepFrom), target, KNOWN_PARTS));
-    return { changes, counts, delivered: { [name]: target } };
-  }
-
-  async #writeGroups(
-    batch: Batch<Watermark>,
-    batchId: string,
-    tables: readonly string[],
-    changes: DataFrame,
-  ): Promise<MartCommit | undefined> {
-    const { mart, run, spark, before, settings } = this.#parts;
-    let touched = touchedGroups(mart, tables, changes, this.#known());
-    if (!groupsAreKnown(mart, tables)) {
-      const folder = this.#workFolder(batch, "touched");
-      const plan = touched;
-      const { rows } = await run.step("find the groups", () => this.#store(plan, folder));
-      this.#report.details.groups = rows;
-      touched = spark.read.schema(touchedSchema(mart)).parquet(hadoopReadPath(folder));
-    }
-    const folder = this.#rowsFolder(batch);
-    const { rows } = await run.step("write the rows", () => this.#store(joinedRows(mart, touched, batchId), folder));
-    this.#report.inserted = Number(rows);
-    const emptiedFolder = childUri(batch.attempt, `${mart.name}_emptied`);
-    let emptied = 0n;
-    if (mart.tree.tables.length > 1 || before === undefined) {
-      const written = spark.read.schema("group_id STRING").parquet(hadoopReadPath(folder));
-      const plan = emptiedGroups(mart, touched, written, batchId);
-      emptied = (await run.step("write the emptied groups", () => this.#store(plan, emptiedFolder))).rows;
-    }
-    this.#report.deleted = Number(emptied);
-    // Only the first batch needs files without rows: so that the folders can be read.
-    if (before !== undefined && settings.format === "parquet") {
-      if (rows === 0n) await this.#parts.context.storage.deleteAll(`${folder}/`);
-      if (emptied === 0n) await this.#parts.context.storage.deleteAll(`${emptiedFolder}/`);
-    }
-    return this.#commit("groups", rows === 0n ? null : folder, emptied === 0n ? null : emptiedFolder);
-  }
-
-  async #writeEverything(batch: Batch<Watermark>, batchId: string): Promise<void> {
-    const { mart, run, spark, settings } = this.#parts;
-    const [{ rows }] = await Promise.all([
-      run.step("write the rows", () => this.#store(joinedRows(mart, undefined, batchId), this.#rowsFolder(batch))),
-      settings.format === "iceberg" ||
-        run.step("write the emptied groups", () =>
-          this.#store(noGroups(mart, spark), childUri(batch.attempt, `${mart.name}_emptied`)),
-        ),
-    ]);
-    this.#report.inserted = Number(rows);
-    if (rows === 0n) this.#warn("NO_ROWS", "there are no rows to write");
-  }
-
-  /** After a full load: the rows near the watermark, and the links of all rows. Read before the rows are joined. */
-  async #writeKnown(batch: Batch<Watermark>): Promise<Record<string, string>> {
-    const { mart, run } = this.#parts;
-    const parts = [...mart.sources].flatMap(([table, { rows, clock }]) => {
-      const from = this.#keepFrom(table);
-      if (clock === undefined) return [];
-      const isNear = from === undefined ? f.lit(false) : f.coalesce(clock.micros.geq(from), f.lit(false));
-      if (keepsLinks(mart, table)) return [knownRows(mart, table, rows, isNear)];
-      if (from === undefined) return [];
-      const near = rowsWithin(rows, clock, { from, to: undefined, withoutTime: false });
-      return [knownRows(mart, table, near, true)];
-    });
-    const [first, ...rest] = parts;
-    if (first === undefined) return {};
-    const name = knownName(mart.name, 0);
-    const folder = batch.deliveredFolder(name);
-    const plan = rest.reduce((all, one) => all.union(one), first);
-    await run.step("write what is known", () => this.#store(plan, folder, KNOWN_PARTS));
-    return { [name]: folder };
-  }
-
-  /** Where all rows belong now, for a start without datasets. */
-  #linksOfSource(): DataFrame {
-    const { mart } = this.#parts;
-    const tables = [...mart.sources].filter(([table]) => keepsLinks(mart, table));
-    const none = [...mart.sources].map(([table, { rows }]) => knownRows(mart, table, rows.where(f.lit(false)), false));
-    const parts = tables.map(([table, { rows }]) => knownRows(mart, table, rows, false));
-    return [...parts, ...none.slice(0, 1)].reduce((all, one) => all.union(one));
-  }
-
-  #store(rows: DataFrame, folder: string, options = {}): Promise<{ readonly rows: bigint }> {
-    return writeParquet(rows, this.#parts.context.storage, folder, options);
-  }
-
-  #known(): DataFrame | undefined {
-    const { mart, opened, spark } = this.#parts;
-    const folders = knownFolders(opened.state, mart.name);
-    return folders.length === 0 ? undefined : readKnown(spark, mart, folders);
   }
 
   /** How far each table is delivered when the batch is published. */
@@ -399,35 +276,15 @@ export class MartLoad {
     );
   }
 
-  /** @param writes whether the batch has something of the output. */
-  #details(writes: boolean): MartDetails {
+  #details(commit: MartCommit | undefined): MartDetails {
     const { mart, definition, settings, before, context } = this.#parts;
     return {
       definition,
       schemas: Object.fromEntries([...mart.sources].map(([table, { schema }]) => [table, storedSchema(schema)])),
       names: storedNames(mart.columns),
       format: settings.format,
-      runId: writes || before === undefined ? context.runId : before.runId,
+      runId: commit !== undefined || before === undefined ? context.runId : before.runId,
     };
-  }
-
-  #written(
-    delivered: Readonly<Record<string, string>>,
-    remove: readonly string[],
-    commit: MartCommit | undefined,
-  ): Written {
-    return { marks: this.#marksAfter(), delivered, details: this.#details(commit !== undefined), remove, commit };
-  }
-
-  #commit(mode: MartCommit["mode"], rows: string | null, emptied: string | null): MartCommit | undefined {
-    const { settings, mart } = this.#parts;
-    if (settings.format !== "iceberg") return undefined;
-    const watermark = JSON.stringify(this.#marksAfter());
-    return { mode, rows, emptied, schema: outputSchema(mart.columns), watermark };
-  }
-
-  #rowsFolder(batch: Batch<Watermark>): string {
-    return childUri(batch.attempt, this.#parts.mart.name);
   }
 
   async #presentFiles(): Promise<string[]> {
@@ -447,17 +304,7 @@ export class MartLoad {
     return childUri(settings.output, settings.database, `${mart.name}${suffix}`);
   }
 
-  /** Inside the attempt, where nothing is published from, and what is cleared with it. */
-  #workFolder(batch: Batch<Watermark>, name: string): string {
-    return childUri(batch.attempt, "_work", this.#parts.mart.name, name);
-  }
-
   #warn(code: string, message: string): void {
     this.#parts.context.report.warn(code, `${this.#parts.mart.name}: ${message}`);
   }
-}
-
-/** Earlier rows whose delivery doesn't count any more keep their links. */
-function consolidatedInput(known: DataFrame, forgets: boolean): DataFrame {
-  return forgets ? known.withColumn("hash", f.lit(null).cast("string")) : known;
 }

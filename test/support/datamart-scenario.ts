@@ -74,6 +74,10 @@ export class DatamartScenario implements AsyncDisposable {
   readonly rows = new Map<TableName, TestRow[]>();
   /** More arguments of every run. */
   args: readonly string[] = [];
+  /** Where output and state are, when it isn't the folder: `s3://bucket`. */
+  base: string | undefined;
+  /** Of every run. */
+  environment: RunEnvironment = {};
   #versions = 0;
 
   private constructor(spark: SparkSession, remote: string) {
@@ -137,6 +141,7 @@ export class DatamartScenario implements AsyncDisposable {
   }
 
   uri(name: string): string {
+    if (this.base !== undefined && name !== "config.json") return `${this.base}/${name}`;
     return pathToFileURL(join(this.folder, name)).href;
   }
 
@@ -154,7 +159,12 @@ export class DatamartScenario implements AsyncDisposable {
   }
 
   run(args: readonly string[] = [], environment: RunEnvironment = {}) {
-    return runJob(job, this.argv(...args), { sparkRemote: this.remote, catalog: "spark", ...environment });
+    return runJob(job, this.argv(...args), {
+      sparkRemote: this.remote,
+      catalog: "spark",
+      ...this.environment,
+      ...environment,
+    });
   }
 
   /** A run that must succeed. */
@@ -183,7 +193,8 @@ export class DatamartScenario implements AsyncDisposable {
   }
 
   output(name: string): string {
-    return `parquet.\`${join(this.folder, "out/datamart", this.database, name)}\``;
+    const folder = join("out/datamart", this.database, name);
+    return `parquet.\`${this.base === undefined ? join(this.folder, folder) : `${this.base}/${folder}`}\``;
   }
 
   files(name: string): string[] {
@@ -206,13 +217,15 @@ export class DatamartScenario implements AsyncDisposable {
   /** The rows of an Iceberg output, which has the newest groups only. */
   async inIceberg(name = "joined"): Promise<string[]> {
     const key = "spark.sql.catalog.mart_reader";
+    const onS3 = this.base !== undefined;
     await this.spark.conf.set({
       [key]: "org.apache.iceberg.spark.SparkCatalog",
-      [`${key}.type`]: "hadoop",
-      [`${key}.warehouse`]: join(this.folder, "out/datamart", this.database),
+      [`${key}.type`]: onS3 ? "glue" : "hadoop",
+      [`${key}.warehouse`]: onS3 ? `${this.base}/warehouse` : join(this.folder, "out/datamart", this.database),
       [`${key}.cache-enabled`]: "false",
     });
-    const rows = await this.select(`SELECT * FROM mart_reader.${name}`);
+    const table = onS3 ? `mart_reader.${this.database}_datamart.${name}` : `mart_reader.${name}`;
+    const rows = await this.select(`SELECT * FROM ${table}`);
     return rows.map((row) => JSON.stringify({ ...JSON.parse(row), batch_id: undefined })).toSorted();
   }
 
