@@ -37,6 +37,11 @@ export const definitions = {
     description: "soft: keys that are gone are found by comparing key sets, and marked in cdc_deleted",
     default: "ignore",
   }),
+  output_format: arg.choice(["parquet", "iceberg"], { description: "What is written", default: "parquet" }),
+  iceberg_database: arg.string({
+    description: "For Iceberg tables on S3: their database in Glue; default: <database_name>_cdc",
+    optional: true,
+  }),
   special_values: arg.choice(["fail", "null"], {
     description:
       "What Parquet can't hold (NaN in a decimal, infinite dates) fails the table, or becomes NULL with a warning",

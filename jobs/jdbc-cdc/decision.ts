@@ -36,19 +36,30 @@ export type Decision =
       readonly known: Watermark;
     };
 
-/** Decides by state, tracker and arguments alone. */
-export function decide(
-  opened: OpenedTable<Watermark>,
-  details: Details,
-  snapshot: ExportedSnapshot,
-  table: SourceTable,
-  args: Arguments,
-  settings: Settings,
-): Decision {
+/** What is known of a table, before PostgreSQL is asked for its rows. */
+export interface Known {
+  readonly opened: OpenedTable<Watermark>;
+  readonly details: Details;
+  readonly snapshot: ExportedSnapshot;
+  readonly table: SourceTable;
+  /**
+   * What the output says of its last batch; `undefined`: it can't say anything, `null`: there is none.
+   */
+  readonly last: { readonly runId: string; readonly watermark: Watermark | null } | null | undefined;
+}
+
+/** Decides by state, tracker, output and arguments alone. */
+export function decide(known: Known, args: Arguments, settings: Settings): Decision {
+  const { opened, details, snapshot, table, last } = known;
   const { state, tracker } = opened;
   const hasVersions = versioned(table);
   if (args.load_type === "full") return full("--load_type full", true);
   if (args.full_refresh) return full("--full_refresh", true);
+  const before = state?.details as Details | null | undefined;
+  if (last !== undefined && (tracker.from === "state" || (state === undefined && tracker.value === null))) {
+    const other = decideByOutput(known, last, before);
+    if (other !== undefined) return other;
+  }
   if (tracker.from !== "state") {
     const start = tracker.value === null ? undefined : parseTrackerTime(tracker.value);
     if (start === undefined) {
@@ -79,12 +90,11 @@ export function decide(
   if (hasVersions && late === undefined) {
     return full("the transactions of the last run can't be compared: another cluster, or too long ago");
   }
-  const before = state?.details as Details;
-  if (before.key.join("\n") !== details.key.join("\n")) {
+  if (before == null || before.key.join("\n") !== details.key.join("\n")) {
     return full("the table's primary key has changed");
   }
   const kinds = new Set(schemaDifferences(before, details).map(({ kind }) => kind));
-  if (kinds.has("widened") || kinds.has("changed")) {
+  if (args.output_format === "parquet" && (kinds.has("widened") || kinds.has("changed"))) {
     return full("a column's type has changed, and Parquet files with both types can't be read together");
   }
   if (details.key.length === 0 && (kinds.has("dropped") || kinds.has("widened") || kinds.has("changed"))) {
@@ -111,6 +121,27 @@ export function decide(
     late: byClock ? undefined : late,
     known: watermark,
   };
+}
+
+/** Where the output is at another batch than the state, it counts: `undefined` when it is at the same. */
+function decideByOutput(
+  { opened, details, snapshot, table }: Known,
+  last: Known["last"],
+  before: Details | null | undefined,
+): Decision | undefined {
+  const { state } = opened;
+  if (last == null) return state?.watermark == null ? undefined : full("the table is gone from the output");
+  if (last.runId === state?.runId) return undefined;
+  const reason = "the output is at another batch than the state";
+  const { watermark } = last;
+  // Rows of the latest state can be merged once more; copies can't be told.
+  const late =
+    watermark === null || !versioned(table)
+      ? undefined
+      : writtenSince({ ...watermark, xmin: BigInt(watermark.xmin) }, snapshot);
+  const sameKey = before == null || before.key.join("\n") === details.key.join("\n");
+  if (watermark === null || late === undefined || details.key.length === 0 || !sameKey) return full(reason);
+  return { kind: "changes", reason, from: BigInt(watermark.to), late, known: undefined };
 }
 
 const full = (reason: string, asked = false): Decision => ({ kind: "full", reason, asked });

@@ -1,10 +1,12 @@
-import { fixSession } from "../../lib/glue/incremental/index.js";
+import { fixSession, icebergCatalog } from "../../lib/glue/incremental/index.js";
 import { defineJob, type JobContext, runTables, stateFolderBeside, type TableRun } from "../../lib/glue/index.js";
 import type { SparkSession } from "../../lib/spark/index.js";
 import { canonicalUri, childUri, MaxTimestampsFile } from "../../lib/storage/index.js";
 import { isFileUri } from "../../lib/storage/uri.js";
 import { type Arguments, definitions, readSettings } from "./arguments.js";
+import { icebergOutput } from "./iceberg-output.js";
 import { withLog } from "./log.js";
+import type { TableOutput } from "./output.js";
 import { parquetOutput } from "./parquet-output.js";
 import { loadTable } from "./plan-table.js";
 import { Snapshots } from "./snapshots.js";
@@ -53,7 +55,7 @@ async function run(context: JobContext<Arguments>): Promise<void> {
       settings,
       snapshots,
       trackers: new MaxTimestampsFile(context.storage, args.csv_file_name),
-      outputOf: async ({ table }: TableRun) => parquetOutput(context, childUri(output, table)),
+      outputOf: await outputs(context, output, spark),
       spark,
     };
     await runTables(
@@ -72,6 +74,19 @@ async function run(context: JobContext<Arguments>): Promise<void> {
       },
     );
   });
+}
+
+/** Where the tables go, by the format. */
+async function outputs(
+  context: JobContext<Arguments>,
+  output: string,
+  open: () => Promise<SparkSession>,
+): Promise<(run: TableRun) => TableOutput> {
+  const { args } = context;
+  if (args.output_format === "parquet") return ({ table }) => parquetOutput(context, childUri(output, table));
+  const spark = await open();
+  const catalog = await icebergCatalog(spark, output, args.iceberg_database ?? `${args.database_name}_cdc`);
+  return ({ table, step }) => icebergOutput(spark, catalog, table, step, args.yes);
 }
 
 async function openSpark(context: JobContext<Arguments>, output: string): Promise<SparkSession> {

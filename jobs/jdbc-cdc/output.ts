@@ -1,6 +1,6 @@
 import type { JsonValue, Publish } from "../../lib/storage/index.js";
 import type { Decision } from "./decision.js";
-import type { Watermark } from "./state.js";
+import type { Details, Watermark } from "./state.js";
 import type { LoadPlan } from "./table-load.js";
 
 /** What a table is loaded to. */
@@ -11,6 +11,17 @@ export interface TableOutput {
   readonly partitioned: boolean;
   /** How a batch is published; `undefined`: its files are moved to their names. */
   readonly publish: Publish | undefined;
+  /**
+   * What the output itself says of its last batch; left out where it says nothing. It may have been rolled back, or be
+   * somebody else's by now.
+   */
+  lastBatch?(): Promise<{ readonly runId: string; readonly watermark: Watermark | null } | undefined>;
+  /**
+   * Makes sure that rows of a shape can be published, before any is written: a redo log must not hold what nobody can do.
+   *
+   * @throws UserError `SCHEMA_INCOMPATIBLE`.
+   */
+  checkShape?(details: Details): Promise<void>;
   /**
    * The files whose place a batch takes.
    *

@@ -27,7 +27,7 @@ export interface LoadParts {
   readonly settings: Settings;
   readonly snapshots: Snapshots;
   readonly trackers: MaxTimestampsFile;
-  readonly outputOf: (run: TableRun) => Promise<TableOutput>;
+  readonly outputOf: (run: TableRun) => TableOutput;
   /** Opened when the first table has rows to be read. */
   readonly spark: () => Promise<SparkSession>;
 }
@@ -51,7 +51,7 @@ export async function loadTable(parts: LoadParts, run: TableRun, source: Source)
   if (context.args.deletes === "soft" && table.primaryKey.length === 0) {
     context.report.warn("DELETES_NEED_KEY", `${source.name} has no primary key: rows that are gone can't be told`);
   }
-  const output = await parts.outputOf(run);
+  const output = parts.outputOf(run);
   report.target = output.target;
   const batches = run.batches<Watermark>({
     source: `jdbc-cdc ${context.args.database_name}.${source.name}`,
@@ -123,7 +123,9 @@ class TablePlanner {
       this.#report.reason = "nothing was delivered yet";
       return undefined;
     }
-    const decision = decide(opened, this.#details, snapshot, table, context.args, settings);
+    const last = output.lastBatch === undefined ? undefined : ((await output.lastBatch()) ?? null);
+    const known = { opened, details: this.#details, snapshot, table, last };
+    const decision = decide(known, context.args, settings);
     if (settings.backfill !== undefined && decision.kind !== "backfill") throw noBackfill(source, decision);
     this.#report.way = decision.kind === "full" ? "everything" : decision.kind;
     this.#report.reason = decision.reason;
@@ -134,6 +136,7 @@ class TablePlanner {
       return undefined;
     }
     this.#reportSchema(decision);
+    await output.checkShape?.(this.#details);
     const window = await this.#run.step("fix the bounds", () => this.#fixWindow(decision));
     this.#report.read = Number(window.rows);
     const upTo = window.to === undefined ? "nothing" : formatTrackerTime(window.to);

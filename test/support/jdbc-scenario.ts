@@ -162,6 +162,22 @@ export class JdbcScenario implements AsyncDisposable {
     );
   }
 
+  /** An Iceberg table of the output, as Spark SQL calls it. */
+  async iceberg(table: string): Promise<string> {
+    await this.spark.conf.set({
+      "spark.sql.catalog.reader": "org.apache.iceberg.spark.SparkCatalog",
+      "spark.sql.catalog.reader.type": "hadoop",
+      "spark.sql.catalog.reader.warehouse": join(this.folder, "out"),
+      "spark.sql.catalog.reader.cache-enabled": "false",
+    });
+    return `reader.\`${table}\``;
+  }
+
+  /** Rows of an Iceberg table of the output. */
+  async merged(table: string, columns = "id, v"): Promise<string[]> {
+    return await this.#text(`SELECT ${columns} FROM ${await this.iceberg(table)}`);
+  }
+
   async #text(query: string): Promise<string[]> {
     const rows = await (await this.spark.sql(query)).collect();
     return rows.map((row) => row.toArray().join("|")).toSorted();

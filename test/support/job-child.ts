@@ -11,6 +11,7 @@ export interface JobChildInput {
   readonly job: string;
   readonly argv: readonly string[];
   readonly sparkRemote: string;
+  readonly postgresUrl?: string;
   /** `<step> start` or `<step> end`, the first time it is come by; left out: the run goes to its end. */
   readonly killAt?: string;
 }
@@ -18,6 +19,7 @@ export interface JobChildInput {
 const input = JSON.parse(process.argv[2] ?? "{}") as JobChildInput;
 const result = await runJob(await loadBuiltInJob(input.job), input.argv, {
   sparkRemote: input.sparkRemote,
+  ...(input.postgresUrl === undefined ? {} : { postgresUrl: input.postgresUrl }),
   catalog: "spark",
   onStep: async ({ name, phase }) => {
     writeSync(1, `${name} ${phase}\n`);

@@ -1,0 +1,89 @@
+import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
+import { JdbcScenario } from "../../support/jdbc-scenario.js";
+
+let s: JdbcScenario;
+
+beforeAll(async () => {
+  s = await JdbcScenario.create(inject("sparkRemote"), inject("postgresUrl"));
+});
+afterAll(() => s?.[Symbol.asyncDispose]());
+
+const load = (name: string, ...args: string[]) => s.load(name, "--output_format", "iceberg", ...args);
+
+async function table(name: string, rows: string, key = "PRIMARY KEY"): Promise<void> {
+  await s.sql(
+    `CREATE TABLE ${name} (id int ${key}, v text, updated_at timestamptz)`,
+    `INSERT INTO ${name} VALUES ${rows}`,
+  );
+}
+
+describe("--output_format iceberg", () => {
+  test("with a key the table holds the latest state: new, changed, backdated and deleted rows, after a rollback too", async () => {
+    await table("keyed", "(1, 'a', '2026-03-01Z'), (2, 'b', '2026-03-02Z'), (3, 'c', '2026-03-03Z')");
+    expect((await load("keyed", "--deletes", "soft")).inserted).toBe(3);
+    expect((await load("keyed")).reason).toBe("nothing new");
+    await s.sql(
+      "UPDATE keyed SET v = 'backdated', updated_at = '2020-01-01Z' WHERE id = 3",
+      "INSERT INTO keyed VALUES (4, 'd', '2026-03-04Z')",
+      "DELETE FROM keyed WHERE id = 2",
+    );
+    expect(await load("keyed", "--deletes", "soft")).toMatchObject({ inserted: 2, deleted: 1 });
+    const expected = ["1|a|false", "2|b|true", "3|backdated|false", "4|d|false"];
+    expect(await s.merged("keyed", "id, v, cdc_deleted")).toEqual(expected);
+    expect(s.tracker("keyed")).toBe("2026-03-04 00:00:00");
+
+    await s.sql("UPDATE keyed SET v = 'a2' WHERE id = 1");
+    await load("keyed");
+    const name = await s.iceberg("keyed");
+    const [back] = await s.rows(
+      `SELECT snapshot_id FROM ${name}.snapshots WHERE summary['glue-connect.batch-id'] IS NOT NULL ORDER BY committed_at LIMIT 1 OFFSET 1`,
+    );
+    const { snapshot_id } = JSON.parse(back ?? "{}");
+    await s.spark.sql(`CALL reader.system.rollback_to_snapshot('keyed', ${snapshot_id})`);
+    expect(await s.merged("keyed", "id, v, cdc_deleted")).toEqual(expected);
+    expect((await load("keyed")).reason).toBe("the output is at another batch than the state");
+    expect(await s.merged("keyed", "id, v")).toEqual(["1|a2", "2|b", "3|backdated", "4|d"]);
+    expect((await load("keyed")).reason).toBe("nothing new");
+    // A table that is gone is loaded afresh.
+    await s.spark.sql(`DROP TABLE ${name} PURGE`);
+    expect(await load("keyed")).toMatchObject({ way: "everything", inserted: 3 });
+    expect(await s.merged("keyed")).toEqual(await s.source("keyed"));
+  }, 240_000);
+
+  test("without a key every row; a backfill replaces its range exactly", async () => {
+    await table(
+      "bag",
+      "(1, 'a', '2026-03-01 10:00Z'), (1, 'a', '2026-03-01 10:00Z'), (2, 'b', '2026-03-02 10:00Z')",
+      "",
+    );
+    await load("bag");
+    await s.sql("INSERT INTO bag VALUES (2, 'b', '2026-03-02 10:00Z'), (3, 'c', '2026-03-03Z')");
+    expect((await load("bag")).inserted).toBe(2);
+    expect(await s.merged("bag")).toEqual(await s.source("bag"));
+    await s.sql("DELETE FROM bag WHERE id = 1", "UPDATE bag SET v = 'b2' WHERE id = 2");
+    await load("bag", "--from", "2026-03-01", "--to", "2026-03-01");
+    expect(await s.merged("bag")).toEqual(["2|b", "2|b", "3|c"]);
+    await load("bag", "--full_refresh", "--yes");
+    expect(await s.merged("bag")).toEqual(await s.source("bag"));
+  });
+
+  test("columns are added and widened; a type that Iceberg can't change is refused before anything is written", async () => {
+    await table("shape", "(1, 'a', '2026-03-01Z')");
+    await load("shape");
+    await s.sql(
+      "ALTER TABLE shape ADD COLUMN more numeric(5,1), ALTER COLUMN id TYPE bigint",
+      "INSERT INTO shape VALUES (2, 'b', '2026-03-02Z', 1.5)",
+    );
+    expect((await load("shape")).way).toBe("changes");
+    expect(await s.merged("shape", "id, v, more")).toEqual(["1|a|", "2|b|1.5"]);
+    await s.sql("ALTER TABLE shape ALTER COLUMN more TYPE text");
+    const { report } = await s.run(["--tables", "shape", "--output_format", "iceberg"]);
+    expect(report.table("shape").error).toMatchObject({
+      code: "SCHEMA_INCOMPATIBLE",
+      problems: ["column more is decimal(5,1) there, and string in the source"],
+    });
+    await s.spark.sql(`ALTER TABLE ${await s.iceberg("shape")} RENAME COLUMN more TO more_before`);
+    await load("shape");
+    expect(await s.merged("shape", "id, v, more")).toEqual(["1|a|", "2|b|1.5"]);
+  });
+});
