@@ -91,10 +91,13 @@ export async function runTables(
       ...(options.leaseExpiresAfterMs === undefined ? {} : { expiresAfterMs: options.leaseExpiresAfterMs }),
     }),
   );
+  const before = await lastRun(context, options);
   const wanted = await wantedTables(context, options, tables);
+  // A run of some tables leaves it at what is known of the others.
+  const others = (before?.failed ?? []).filter((table) => !wanted.includes(table));
   const leftovers = await findLeftovers(context.storage, options, context.runId);
   const signal = AbortSignal.any([context.signal, lease.lost]);
-  await putLastRun(context, options, { runId: context.runId, state: "RUNNING", failed: wanted });
+  await putLastRun(context, options, { runId: context.runId, state: "RUNNING", failed: [...others, ...wanted] });
   await workOn(context, options, wanted, leftovers, signal, work);
   context.signal.throwIfAborted();
   if (lease.lost.aborted) throw lease.lost.reason;
@@ -102,7 +105,7 @@ export async function runTables(
   await putLastRun(context, options, {
     runId: context.runId,
     state: failed.length > 0 ? "FAILED" : "SUCCEEDED",
-    failed,
+    failed: [...others, ...failed],
   });
   // What is left of it now belongs to tables that failed, and is cleared by a later run.
   if (failed.length === 0) {
@@ -178,13 +181,17 @@ async function wantedTables(
   tables: readonly string[],
 ): Promise<readonly string[]> {
   if (options.onlyFailed !== true) return tables;
-  const object = await context.storage.get(lastRunUri(options));
-  if (object === undefined) {
+  const last = await lastRun(context, options);
+  if (last === undefined) {
     throw new UserError("NOTHING_TO_CONTINUE", `No run has been here before: ${lastRunUri(options)} is missing`, {
       hint: "Run without --continue",
       exitCode: ExitCode.usage,
     });
   }
-  const { failed } = JSON.parse(Buffer.from(object.body).toString("utf8")) as LastRun;
-  return tables.filter((table) => failed.includes(table));
+  return tables.filter((table) => last.failed.includes(table));
+}
+
+async function lastRun(context: JobContext<unknown>, options: ManyTables): Promise<LastRun | undefined> {
+  const object = await context.storage.get(lastRunUri(options));
+  return object === undefined ? undefined : (JSON.parse(Buffer.from(object.body).toString("utf8")) as LastRun);
 }

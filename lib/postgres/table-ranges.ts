@@ -25,8 +25,14 @@ export async function tableRanges(
   table: TableName,
   readers: number,
 ): Promise<readonly TableRange[]> {
-  const leaves = await session.query<{ name: string; kind: string; blocks: string; open: boolean }>(
-    `SELECT format('%I.%I', n.nspname, c.relname) AS name, c.relkind::text AS kind,
+  const leaves = await session.query<{
+    name: string;
+    kind: string;
+    blocks: string;
+    partition: boolean;
+    open: boolean;
+  }>(
+    `SELECT format('%I.%I', n.nspname, c.relname) AS name, c.relkind::text AS kind, c.oid <> $1::regclass AS partition,
             has_table_privilege(c.oid, 'SELECT')
               AND NOT (SELECT relrowsecurity FROM pg_catalog.pg_class WHERE oid = $1::regclass) AS open,
             pg_catalog.pg_relation_size(c.oid) / current_setting('block_size')::bigint AS blocks
@@ -37,7 +43,7 @@ export async function tableRanges(
     [quoteTable(table)],
   );
   // A partitioned table without a partition, or with one that the role reads only by way of the table, and by its policies.
-  if (leaves.rows.length === 0 || (leaves.rows.length > 1 && leaves.rows.some((leaf) => !leaf.open)))
+  if (leaves.rows.length === 0 || leaves.rows.some((leaf) => leaf.partition && !leaf.open))
     return [{ from: quoteTable(table), where: "true" }];
   const all = leaves.rows.reduce((sum, leaf) => sum + Number(leaf.blocks), 0);
   return leaves.rows.flatMap(({ name, kind, blocks }) => {

@@ -66,6 +66,11 @@ export function canonicalUri(uri: string): string {
   return whole.replace(/\/+$/, "");
 }
 
+/** A place on S3 with the scheme that an example of the user's has: `s3a://` or `s3://`. */
+export function spelledLike(uri: string, example: string): string {
+  return example.startsWith("s3a:") ? uri.replace(/^s3:/, "s3a:") : uri;
+}
+
 /** The folder that a URI lies in, without a slash at its end. */
 export function parentUri(uri: string): string {
   return uri.replace(/\/+$/, "").replace(/\/[^/]*$/, "");

@@ -31,6 +31,17 @@ export interface IcebergTable {
   readonly step: Step;
 }
 
+/** A batch as its table sees it. */
+export interface IcebergBatch {
+  readonly runId: string;
+  readonly schema: StoredSchema;
+  readonly watermark: string | null;
+  /** The batch replaces all rows, so a column may change to any type. */
+  readonly replace?: boolean;
+  /** For a table that is made. */
+  readonly properties?: Readonly<Record<string, string>>;
+}
+
 /** The branch that a batch is committed to, before main is moved to its end. */
 export interface IcebergBranch {
   /** The table's name; a query of it reads main, where the branch began. */
@@ -60,7 +71,6 @@ export async function icebergCatalog(spark: SparkSession, output: string, databa
       : { [`${key}.type`]: "hadoop" }),
   });
   const namespace = onS3 ? quoteName(database) : "";
-  if (onS3) await spark.sql(`CREATE NAMESPACE IF NOT EXISTS ${name}.${namespace}`);
   return {
     name,
     namespace,
@@ -102,13 +112,12 @@ async function batchesOf(spark: SparkSession, table: string) {
  */
 export async function commitOnce(
   { spark, catalog, table, step }: IcebergTable,
-  batch: { readonly runId: string; readonly schema: StoredSchema; readonly watermark: string | null } & {
-    readonly properties?: Readonly<Record<string, string>>;
-  },
+  batch: IcebergBatch,
   check: () => Promise<void>,
   commit: (branch: IcebergBranch) => Promise<void>,
 ): Promise<void> {
   const name = catalog.table(table);
+  await check();
   await step("make the Iceberg table fit", () => fitTable(spark, catalog, table, batch));
   for (let attempt = 1; ; attempt++) {
     const branch = `${BRANCH}${randomBytes(8).toString("hex")}`;
@@ -169,17 +178,66 @@ export function fitted(rows: DataFrame, present: StoredSchema, table: StructType
   );
 }
 
-/** Makes the table, or adds and widens columns. Rows don't change by it. */
+/**
+ * The statements that make a table fit rows of a schema; none for one that isn't there. Ask before a batch is stored as one that is to be
+ * published: what Iceberg refuses then would be refused for ever.
+ *
+ * @param replace all rows are replaced: a column whose type can't become the new one is dropped and added.
+ * @throws UserError `ICEBERG_TYPE_CHANGE` with every column that can't change as the source did.
+ */
+export async function tableChanges(
+  spark: SparkSession,
+  catalog: IcebergCatalog,
+  table: string,
+  schema: StoredSchema,
+  replace = false,
+): Promise<readonly string[]> {
+  const name = catalog.table(table);
+  if (!(await spark.catalog.tableExists(name))) return [];
+  const { fields } = await spark.table(name).schema();
+  const present = new Map(fields.map((field) => [field.name.toLowerCase(), simpleString(field.dataType)]));
+  const problems: string[] = [];
+  const statements = schema.flatMap(([column, type]) => {
+    const now = present.get(column.toLowerCase());
+    const add = `ALTER TABLE ${name} ADD COLUMN ${quoteName(column)} ${type}`;
+    if (now === undefined) return [add];
+    const wanted = icebergType(type);
+    if (icebergType(now) === wanted) return [];
+    if (widens(now, wanted)) return [`ALTER TABLE ${name} ALTER COLUMN ${quoteName(column)} TYPE ${wanted}`];
+    if (replace) return [`ALTER TABLE ${name} DROP COLUMN ${quoteName(column)}`, add];
+    problems.push(`${column} is ${now} in the table, and ${type} in the source`);
+    return [];
+  });
+  if (problems.length === 0) return statements;
+  throw new UserError("ICEBERG_TYPE_CHANGE", `${name} can't take the source's rows`, {
+    problems,
+    hint: "Nothing was changed. Load the table afresh (--full-refresh), which makes these columns anew",
+  });
+}
+
+/** Iceberg has no small integers and no limited strings. */
+function icebergType(type: string): string {
+  return type
+    .replaceAll(/(?<=^|[:<,])(?:tinyint|smallint)(?=[,>]|$)/g, "int")
+    .replaceAll(/(?<=^|[:<,])(?:var)?char\(\d+\)(?=[,>]|$)/g, "string");
+}
+
+/** @see https://iceberg.apache.org/spec/#schema-evolution */
+function widens(from: string, to: string): boolean {
+  if ((from === "int" && to === "bigint") || (from === "float" && to === "double")) return true;
+  const [was, is] = [from, to].map((type) => /^decimal\((\d+),(\d+)\)$/.exec(type));
+  return was != null && is != null && was[2] === is[2] && Number(is[1]) >= Number(was[1]);
+}
+
+/** Makes the table, or adds and widens columns. */
 async function fitTable(
   spark: SparkSession,
   catalog: IcebergCatalog,
   table: string,
-  {
-    schema,
-    properties = {},
-  }: { readonly schema: StoredSchema; readonly properties?: Readonly<Record<string, string>> },
+  { schema, replace = false, properties = {} }: Pick<IcebergBatch, "schema" | "replace" | "properties">,
 ): Promise<void> {
   const name = catalog.table(table);
+  if (catalog.namespace !== "") await spark.sql(`CREATE NAMESPACE IF NOT EXISTS ${catalog.name}.${catalog.namespace}`);
   if (!(await spark.catalog.tableExists(name))) {
     const columns = schema.map(([column, type]) => `${quoteName(column)} ${type}`).join(", ");
     const location = catalog.location(table);
@@ -190,16 +248,7 @@ async function fitTable(
           .join(", ")})`,
     );
   }
-  const rows = spark.table(name);
-  const present = new Map(
-    (await rows.schema()).fields.map((field) => [field.name.toLowerCase(), simpleString(field.dataType)]),
-  );
-  for (const [column, type] of schema) {
-    const now = present.get(column.toLowerCase());
-    const wanted = /^(var)?char/.test(type) ? "string" : /^(tiny|small)int$/.test(type) ? "int" : type;
-    if (now === undefined) await spark.sql(`ALTER TABLE ${name} ADD COLUMN ${quoteName(column)} ${type}`);
-    else if (now !== wanted) await spark.sql(`ALTER TABLE ${name} ALTER COLUMN ${quoteName(column)} TYPE ${type}`);
-  }
+  for (const statement of await tableChanges(spark, catalog, table, schema, replace)) await spark.sql(statement);
   const [head] = await (await spark.sql(`SELECT count(*) FROM ${name}.refs WHERE name = 'main'`)).collect();
   // A branch begins at a snapshot, and a new table has none.
   if (head?.getBigInt(0) === 0n) {

@@ -198,7 +198,10 @@ const JSON_OPTIONS = {
  * @param names of the columns; default: all of them.
  */
 export function rowJson(schema: StructType, names: readonly string[] = schema.fields.map(({ name }) => name)): Column {
-  const columns = names.toSorted().map((name) => f.col(quoteName(name)).as(name.toLowerCase()));
+  const columns = names
+    .map((name) => ({ name, folded: name.toLowerCase() }))
+    .toSorted((a, b) => (a.folded < b.folded ? -1 : 1))
+    .map(({ name, folded }) => f.col(quoteName(name)).as(folded));
   return f.to_json(f.struct(...columns), JSON_OPTIONS);
 }
 

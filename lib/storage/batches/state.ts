@@ -15,7 +15,7 @@ export interface Settled<Watermark extends JsonValue> {
   readonly watermark: Watermark | null;
   /** The datasets of rows delivered near the watermark, by name: URIs of folders. */
   readonly delivered: Readonly<Record<string, string>>;
-  /** The documented tracker's value, canonical (see `trackers.ts`); `null`: the tracker has none. */
+  /** The documented tracker's value, canonical (see `tracker.ts`); `null`: the tracker has none. */
   readonly tracker: string | null;
   /** Whatever else the job keeps with the state. */
   readonly details: JsonValue;
@@ -50,8 +50,8 @@ export interface PublishingIntent<Watermark extends JsonValue> {
 /**
  * What is known of one table. One object holds it, and each change is one conditional put.
  *
- * `published` is the documented tracker's value that goes with the state and the one before it: a tracker that holds any
- * other value was reset by the user.
+ * `published` is the documented tracker's value that goes with the state, and the one that the tracker holds until that is written (for as
+ * long as the state has none): a tracker that holds any other value was reset by the user.
  */
 export interface BatchState<Watermark extends JsonValue> {
   readonly version: 1;
@@ -65,8 +65,8 @@ export interface BatchState<Watermark extends JsonValue> {
   readonly delivered: Readonly<Record<string, string>>;
   readonly published: { readonly value: string | null; readonly before: string | null };
   readonly details: JsonValue;
-  /** The tracker's value that the next batch begins at instead of the watermark: the user's, or another program's. */
-  readonly restart: { readonly value: string | null } | null;
+  /** The tracker's value that the next batch begins at instead of the watermark: the user's (`reset`), or another program's (`adopted`). */
+  readonly restart: { readonly from: "adopted" | "reset"; readonly value: string | null } | null;
   readonly intent: StartedIntent | PublishingIntent<Watermark> | null;
 }
 

@@ -1,5 +1,6 @@
+import { UserError } from "../../errors.js";
 import type { ObjectStore } from "../object-store.js";
-import { childUri, parentUri } from "../uri.js";
+import { childUri, parentUri, spelledLike } from "../uri.js";
 import { attemptFiles, attemptsFolder, type Leftovers } from "./attempt.js";
 import { publishFiles } from "./publish-files.js";
 import type { AddedFile, BatchState, JsonValue, PublishingIntent, Settled } from "./state.js";
@@ -118,12 +119,16 @@ export class TableBatches<Watermark extends JsonValue> {
    * Reads state and tracker. A batch that a dead run had begun to publish is published to its end; a tracker that lags behind
    * the state is written.
    *
+   * @param discardUnfinished for a load that replaces everything: a batch of a dead run isn't published, so that one which can't be is no
+   *   obstacle for ever. Files of it that were moved already are the table's, and go with all others.
    * @throws UserError `STATE_UNREADABLE`, `STATE_OF_OTHER_SOURCE`, `TRACKER_UNREADABLE`, `BATCH_FILES_MISSING`.
    */
-  async open(): Promise<OpenedTable<Watermark>> {
+  async open({ discardUnfinished = false } = {}): Promise<OpenedTable<Watermark>> {
     return await this.#options.step("read the state", async () => {
       this.#state = await this.#object.read();
       let recovered: string | undefined;
+      if (discardUnfinished && this.#state?.intent?.kind === "publishing")
+        await this.#put({ ...this.#state, intent: null });
       while (this.#state?.intent?.kind === "publishing") {
         recovered = this.#state.intent.runId;
         await this.#options.tracker.read();
@@ -151,13 +156,14 @@ export class TableBatches<Watermark extends JsonValue> {
       intent: { kind: "started" as const, runId, owner },
       // From here on the tracker's present value is a known one; that it counts must outlive this process.
       ...(tracked === undefined || tracked.from === "state"
-        ? { published: { value: present.published.value, before: present.published.value } }
-        : { published: { value: tracked.value, before: tracked.value }, restart: { value: tracked.value } }),
+        ? { published: { value: present.published.value, before: inTracker(present) } }
+        : { published: { value: tracked.value, before: tracked.value }, restart: tracked }),
     };
     await step("store that the batch starts", () => this.#put(started));
     await step("clear what dead runs left", () => leftovers.clear(place.table, this.#referenced()));
     const folder = childUri(attemptsFolder(place.output), runId, place.table);
-    const delivered = childUri(place.stateFolder, "delivered", place.table, runId);
+    // Executors write there, too, and may know only the scheme that the user wrote.
+    const delivered = spelledLike(childUri(place.stateFolder, "delivered", place.table, runId), place.output);
     return {
       attempt: folder,
       deliveredFolder: (name) => childUri(delivered, name),
@@ -174,10 +180,15 @@ export class TableBatches<Watermark extends JsonValue> {
     const { store, place, runId, step } = this.#options;
     const before = this.#present();
     const { watermark, delivered, tracker, details } = outcome;
+    const add = outcome.add ? await attemptFiles(store, folder, childUri(place.output, place.table), runId) : [];
+    if (outcome.add && add.length === 0) {
+      // Whoever has taken over has cleared the folder.
+      throw (await this.#object.isUnchanged()) ? nothingWritten(folder) : takenOver(this.#object.uri);
+    }
     const intent: PublishingIntent<Watermark> = {
       kind: "publishing",
       runId,
-      add: outcome.add ? await attemptFiles(store, folder, childUri(place.output, place.table), runId) : [],
+      add,
       remove: outcome.remove ?? [],
       commit: outcome.commit ?? null,
       next: { watermark, delivered, tracker, details },
@@ -226,10 +237,11 @@ export class TableBatches<Watermark extends JsonValue> {
 
   async #judgeTracker(value: string | null, repair: boolean): Promise<OpenedTable<Watermark>["tracker"]> {
     if (this.#state === undefined) return { from: "adopted", value };
+    if (this.#options.tracker.none === true) return { from: "state" };
     const { published, restart } = this.#state;
     if (value !== published.value && value !== published.before) return { from: "reset", value };
     // A run that was to begin at a reset value ended before it had published.
-    if (restart !== null) return { from: "reset", value: restart.value };
+    if (restart !== null) return restart;
     if (value !== published.value && repair) await this.#writeTracker(this.#state);
     return { from: "state" };
   }
@@ -279,7 +291,7 @@ function settled<Watermark extends JsonValue>(
   finishedBy: string,
 ): BatchState<Watermark> & { readonly finishedBy: string } {
   const { watermark, delivered, tracker, details } = next;
-  const before = state.published.value;
+  const before = inTracker(state);
   return {
     ...state,
     runId,
@@ -289,7 +301,22 @@ function settled<Watermark extends JsonValue>(
     delivered,
     details,
     restart: null,
-    published: tracker === before ? state.published : { value: tracker, before },
+    published: { value: tracker, before },
     intent: null,
   };
+}
+
+/** What the tracker holds as far as the state knows: a state without a value leaves the last one there. */
+function inTracker({ published }: BatchState<JsonValue>): string | null {
+  return published.value ?? published.before;
+}
+
+function nothingWritten(folder: string): UserError {
+  return new UserError(
+    "BATCH_FILES_MISSING",
+    `The executors have written rows, and ${folder} has no file that counts`,
+    {
+      hint: "Folders and files whose names begin with _ or . are hidden from readers; or someone has deleted them. Nothing was published",
+    },
+  );
 }

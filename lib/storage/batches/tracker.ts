@@ -12,6 +12,8 @@ import { formatTrackerTime, parseTrackerTime } from "./timestamps.js";
 export interface Tracker {
   /** The object, for messages. */
   readonly uri: string;
+  /** There is no documented tracker for this table, or none at present. */
+  readonly none?: boolean;
   /** @throws UserError `TRACKER_UNREADABLE`. */
   read(): Promise<string | null>;
   /**
@@ -25,14 +27,13 @@ export interface Tracker {
 
 /** Where a job has no documented tracker: the state alone counts. */
 export function noTracker(): Tracker {
-  let value: string | null = null;
   return {
     uri: "(none)",
+    none: true,
     async read() {
-      return value;
+      return null;
     },
-    async write(next) {
-      value = next;
+    async write() {
       return undefined;
     },
   };
@@ -134,7 +135,10 @@ export class MaxTimestampsFile {
       uri: `${this.uri} (row ${table})`,
       read: async () => {
         // One look at the file serves all tables of a run; a write looks again.
-        this.#read ??= this.#get();
+        this.#read ??= this.#get().catch((error: unknown) => {
+          this.#read = undefined;
+          throw error;
+        });
         return (await this.#read).value(table);
       },
       write: (value, before) =>

@@ -14,6 +14,7 @@ import {
   lastLoadTracker,
   lineTracker,
   MaxTimestampsFile,
+  noTracker,
   type ObjectStore,
   parentUri,
   parseTrackerTime,
@@ -200,6 +201,57 @@ describe("table batches", () => {
     await expect(batch.publish(outcome)).rejects.toThrow("the power is gone");
     await store.deleteAll(`${batch.attempt}/`);
     await expect(tableBatches(store, base, "second").open()).rejects.toMatchObject({ code: "BATCH_FILES_MISSING" });
+    // A load that replaces everything has no use for them.
+    const afresh = tableBatches(store, base, "third");
+    expect(await afresh.open({ discardUnfinished: true })).toMatchObject({ recovered: undefined });
+    const replacing = await afresh.begin();
+    await store.put(`${replacing.attempt}/part-0.txt`, "7");
+    await replacing.publish(outcome);
+    expect(await outputRows(store, base)).toEqual([7]);
+  });
+
+  test("rows of which no file counts are not published", async () => {
+    const base = place();
+    const batches = tableBatches(store, base, "hidden");
+    await batches.open();
+    const batch = await batches.begin();
+    await store.put(`${batch.attempt}/_hidden/part-0.txt`, "1");
+    const outcome = { add: true, watermark: 1, delivered: {}, tracker: null, details: null };
+    await expect(batch.publish(outcome)).rejects.toMatchObject({ code: "BATCH_FILES_MISSING" });
+    expect(await stateOf(store, base)).toMatchObject({ runId: null, watermark: null });
+  });
+
+  test("a load without a time leaves the tracker, which is not taken for one that the user has set", async () => {
+    const base = place();
+    const load = async (runId: string, tracker: string | null, more = {}) => {
+      const batches = tableBatches(store, base, runId, more);
+      const opened = await batches.open();
+      const batch = await batches.begin();
+      await store.put(`${batch.attempt}/part-0.txt`, "1");
+      await batch.publish({ add: true, watermark: 1, delivered: {}, tracker, details: null });
+      return opened.tracker;
+    };
+    const warnings: string[] = [];
+    const more = { warn: (code: string) => warnings.push(code) };
+    await load("dated", "2026-03-01 10:00:00", more);
+    expect(await load("undated", null, more)).toEqual({ from: "state" });
+    const killed = tableBatches(store, base, "killed");
+    await killed.open();
+    await killed.begin();
+    // The column was gone for a while, and the tracker with it.
+    expect(await load("without a tracker", null, { ...more, tracker: noTracker() })).toEqual({ from: "state" });
+    expect(await load("dated again", "2026-03-05 10:00:00", more)).toEqual({ from: "state" });
+    expect(await load("last", "2026-03-06 10:00:00", more)).toEqual({ from: "state" });
+    expect(await text(trackerUri(base))).toBe("2026-03-06 10:00:00\n");
+    expect(warnings).toEqual([]);
+  });
+
+  test("a first load that was killed is a first load again", async () => {
+    const base = place();
+    const killed = tableBatches(store, base, "killed");
+    expect((await killed.open()).tracker).toEqual({ from: "adopted", value: null });
+    await killed.begin();
+    expect((await tableBatches(store, base, "next").open()).tracker).toEqual({ from: "adopted", value: null });
   });
 
   test("a put whose answer is lost is known as our own, and one that never arrived is repeated", async () => {
