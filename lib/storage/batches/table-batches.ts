@@ -120,15 +120,18 @@ export class TableBatches<Watermark extends JsonValue> {
    * the state is written.
    *
    * @param discardUnfinished for a load that replaces everything: a batch of a dead run isn't published, so that one which can't be is no
-   *   obstacle for ever. Files of it that were moved already are the table's, and go with all others.
+   *   obstacle for ever. Files of it that were moved already are the table's, and go with all others; should that load die, too, the
+   *   watermark is gone, so that the next one is a full load whoever runs it.
    * @throws UserError `STATE_UNREADABLE`, `STATE_OF_OTHER_SOURCE`, `TRACKER_UNREADABLE`, `BATCH_FILES_MISSING`.
    */
   async open({ discardUnfinished = false } = {}): Promise<OpenedTable<Watermark>> {
     return await this.#options.step("read the state", async () => {
       this.#state = await this.#object.read();
       let recovered: string | undefined;
-      if (discardUnfinished && this.#state?.intent?.kind === "publishing")
-        await this.#put({ ...this.#state, intent: null });
+      if (discardUnfinished && this.#state?.intent?.kind === "publishing") {
+        // Some of its files may be in the output: until they are replaced, no watermark says what is there.
+        await this.#put({ ...this.#state, watermark: null, delivered: {}, restart: null, intent: null });
+      }
       while (this.#state?.intent?.kind === "publishing") {
         recovered = this.#state.intent.runId;
         await this.#options.tracker.read();

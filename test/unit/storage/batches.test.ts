@@ -210,6 +210,22 @@ describe("table batches", () => {
     expect(await outputRows(store, base)).toEqual([7]);
   });
 
+  test("a batch that was dropped half-published leaves no watermark to go on from, whatever becomes of the load after it", async () => {
+    const base = place();
+    await addToSource(store, base, 1);
+    await batchRun({ base, runId: "first" });
+    await addToSource(store, base, 2, 3);
+    const killed = batchRun({ base, runId: "second" }, (at) => {
+      if (at === "move a file end") throw new Error("the power is gone");
+    });
+    await expect(killed).rejects.toThrow("the power is gone");
+    expect((await outputRows(store, base)).length).toBeGreaterThan(1);
+    await tableBatches(store, base, "full, and killed").open({ discardUnfinished: true });
+    const { state, tracker } = await tableBatches(store, base, "incremental").open();
+    expect(state).toMatchObject({ watermark: null, delivered: {}, intent: null });
+    expect(tracker).toEqual({ from: "state" });
+  });
+
   test("rows of which no file counts are not published", async () => {
     const base = place();
     const batches = tableBatches(store, base, "hidden");
