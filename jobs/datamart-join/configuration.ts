@@ -126,10 +126,10 @@ export function readConfiguration(json: unknown, where: string): Configuration {
       parsed.error.issues.map(({ path, message }) => `${path.length === 0 ? "it" : path.join(".")}: ${message}`),
     );
   }
-  const file: File = parsed.data;
+  const problems: string[] = [];
+  const file = folded(parsed.data, problems);
   const joined = file.joined ?? DOCUMENTED_JOINED;
   const tables = readTables(file, joined);
-  const problems: string[] = [];
 
   const order = [joined.base, ...joined.joins.map(({ table }) => table)];
   for (const [index, table] of order.entries()) {
@@ -155,6 +155,9 @@ export function readConfiguration(json: unknown, where: string): Configuration {
     folder,
     `${folder}_emptied`,
   ]);
+  for (const { name: table, shortName } of alone.filter((one) => /^[_.]/.test(one.shortName))) {
+    problems.push(`tables.${table}.short_name: readers don't see a folder like ${shortName}; begin it with a letter`);
+  }
   for (const [index, folder] of folders.entries()) {
     if (folders.indexOf(folder) !== index)
       problems.push(`two outputs would be in one folder ${folder}: give a table another short_name`);
@@ -179,6 +182,26 @@ export function readConfiguration(json: unknown, where: string): Configuration {
       mart,
       ...alone.map(({ name: table, shortName }) => ({ name: shortName, base: table, joins: [], groupTable: table })),
     ],
+  };
+}
+
+/** Names of tables in lower case: catalogs find them whatever their case, and each must be one table here. */
+function folded(file: File, problems: string[]): File {
+  const tables: Record<string, z.input<typeof tableSchema>> = {};
+  for (const [table, described] of Object.entries(file.tables ?? {})) {
+    const lower = table.toLowerCase();
+    if (Object.hasOwn(tables, lower)) problems.push(`tables.${table}: ${lower} is described twice`);
+    tables[lower] = described;
+  }
+  const { joined } = file;
+  return {
+    output_path: file.output_path,
+    tables,
+    joined: joined && {
+      base: joined.base.toLowerCase(),
+      joins: joined.joins.map((join) => ({ ...join, table: join.table.toLowerCase(), to: join.to?.toLowerCase() })),
+      group_table: joined.group_table.toLowerCase(),
+    },
   };
 }
 

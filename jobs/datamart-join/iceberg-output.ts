@@ -42,12 +42,12 @@ export function publishMarts(store: ObjectStore, step: Step, tableOf: (mart: str
     for (const [mart, commit] of Object.entries(commits)) {
       const table = tableOf(mart);
       const { schema, watermark } = commit;
-      await commitOnce(table, { runId: batch.runId, schema, watermark, properties: PROPERTIES }, check, (branch) =>
-        commitMart(table.spark, branch, commit),
-      );
+      const replace = commit.mode === "replace";
+      const part = { runId: batch.runId, schema, watermark, replace, properties: PROPERTIES };
+      await commitOnce(table, part, check, (branch) => commitMart(table.spark, branch, commit));
     }
-    // What another format had left there.
-    await publishFiles(store, step)({ ...batch, add: [] }, check);
+    // What another format had left there; or all of a dead run's batch, which was Parquet.
+    await publishFiles(store, step)(batch, check);
   };
 }
 

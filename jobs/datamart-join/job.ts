@@ -7,20 +7,30 @@ import {
   type IcebergCatalog,
   type IcebergTable,
   icebergCatalog,
+  tableChanges,
   watermarkOfTable,
 } from "../../lib/glue/incremental/index.js";
 import { arg, defineJob, type JobContext, runTables, type TableRun } from "../../lib/glue/index.js";
 import { LocalTimestamp, type SparkSession } from "../../lib/spark/index.js";
 import { type Batch, childUri, lastLoadTracker, parseTrackerTime } from "../../lib/storage/index.js";
 import { loadConfiguration, type MartConfiguration } from "./configuration.js";
-import { publishMarts } from "./iceberg-output.js";
+import { backfillImpossible } from "./decision.js";
+import { type MartCommit, publishMarts } from "./iceberg-output.js";
 import { joinTree } from "./join-tree.js";
 import { type Mart, sourceOf } from "./mart.js";
 import { MartLoad, type Written } from "./mart-load.js";
 import { outputColumns } from "./output-columns.js";
 import { type Arguments, JOB, readSettings, type Settings } from "./settings.js";
 import { type OpenSources, openSources } from "./sources.js";
-import { type Details, detailsOf, type MartDetails, type Opened, type State, type Watermark } from "./state.js";
+import {
+  type Details,
+  detailsOf,
+  latestOf,
+  type MartDetails,
+  type Opened,
+  type State,
+  type Watermark,
+} from "./state.js";
 
 const args = {
   database_name: arg.string({ description: "Glue catalog database with the tables" }),
@@ -46,7 +56,7 @@ const args = {
   full_refresh: arg.boolean({ description: "Load everything afresh and replace what is there", default: false }),
   yes: arg.boolean({ description: "Don't ask before --full-refresh", default: false }),
   continue: arg.boolean({ description: "Only if the last run failed", default: false }),
-  parallelism: arg.integer({ description: "Operations on Spark at once", default: 4 }),
+  parallelism: arg.integer({ description: "Tables that are opened at once", default: 4 }),
   on_schema_change: arg.choice(["evolve", "fail"], {
     description: "When a table's columns changed",
     default: "evolve",
@@ -91,7 +101,6 @@ async function run(context: Context): Promise<void> {
   }
   const spark = await context.spark({ locations: [settings.output, settings.timestampFile] });
   await fixSession(spark);
-  const open = await openSources(context, spark, configuration, settings);
   const iceberg =
     settings.format === "iceberg"
       ? await icebergCatalog(
@@ -100,6 +109,7 @@ async function run(context: Context): Promise<void> {
           args.iceberg_database ?? `${settings.database}_datamart`,
         )
       : undefined;
+  let unopened: { readonly error: unknown } | undefined;
   await runTables(
     context,
     {
@@ -110,8 +120,16 @@ async function run(context: Context): Promise<void> {
       onlyFailed: args.continue,
     },
     [settings.database],
-    (tableRun) => new DatamartLoad(context, settings, { spark, iceberg }, open, tableRun).run(),
+    async (tableRun) => {
+      const open = await openSources(context, spark, configuration, settings).catch((error) => {
+        unopened = { error };
+        throw error;
+      });
+      await new DatamartLoad(context, settings, { spark, iceberg }, open, tableRun).run();
+    },
   );
+  // What no output can be loaded without is the job's own error, after --continue knows of the run.
+  if (unopened !== undefined) throw unopened.error;
 }
 
 /** One run: all outputs in one batch, so that the one timestamp file goes with all of them. */
@@ -144,7 +162,8 @@ class DatamartLoad {
     const report = this.#context.report.table(database);
     report.target = childUri(this.#settings.output, database);
     const batches = this.#run.batches<Watermark>({
-      source: `${JOB} ${database}`,
+      // The folder may be moved, and the file in it is the one that the state goes with.
+      source: `${JOB} ${database} with ${timestampFile.slice(timestampFile.lastIndexOf("/") + 1)}`,
       tracker: lastLoadTracker(this.#context.storage, timestampFile),
       ...(this.#iceberg === undefined
         ? {}
@@ -152,15 +171,20 @@ class DatamartLoad {
             publish: publishMarts(this.#context.storage, this.#run.step, (mart) => this.#table(this.#iceberg, mart)),
           }),
     });
-    const opened = this.#context.mode === "plan" ? await batches.peek() : await batches.open();
+    const opened =
+      this.#context.mode === "plan"
+        ? await batches.peek()
+        : // A full load takes the place of a batch that can't be published, too.
+          await batches.open({ discardUnfinished: this.#settings.full });
     await this.#tellOpened(opened);
     report.stateBefore = opened.state?.published.value ?? null;
     report.stateAfter = report.stateBefore;
 
     if (this.#settings.backfill !== undefined && (opened.state === undefined || opened.tracker.from !== "state")) {
-      throw new UserError("BACKFILL_IMPOSSIBLE", "There is nothing yet that a part of could be loaded again", {
-        hint: "Run without --from first",
-      });
+      const byHand = opened.tracker.from === "reset";
+      throw backfillImpossible(
+        byHand ? "the timestamp file was changed by hand" : "nothing was loaded with this timestamp file yet",
+      );
     }
     const wanted = await this.#wanted(opened);
     // A timestamp file that was set by hand counts for all outputs, and is done with when a batch is published.
@@ -239,6 +263,9 @@ class DatamartLoad {
 
   #mart(configuration: MartConfiguration, before: MartDetails | undefined): Mart {
     const all = this.#open.sources;
+    for (const table of [configuration.base, ...configuration.joins.map((join) => join.table)]) {
+      if (this.#open.failures.has(table)) throw this.#open.failures.get(table);
+    }
     const schemas = new Map([...all].map(([table, { schema }]) => [table, schema]));
     const tables = new Map([...all].map(([table, source]) => [table, source.configuration]));
     const tree = joinTree(configuration, schemas);
@@ -275,7 +302,11 @@ class DatamartLoad {
     const batchId = nextBatchId(detailsOf(opened.state)?.batchId);
     const written = new Map<string, Written>();
     for (const load of loads) {
-      const part = await this.#alone(load.name, () => load.write(batch, batchId));
+      const part = await this.#alone(load.name, async () => {
+        const written = await load.write(batch, batchId);
+        await this.#checkTable(load.name, written?.commit);
+        return written;
+      });
       if (part !== undefined) {
         written.set(load.name, part);
         continue;
@@ -293,17 +324,28 @@ class DatamartLoad {
     const watermark = { ...state?.watermark, ...fromEntries(written, ({ marks }) => marks) };
     const details: Details = { batchId, marts: { ...before?.marts, ...fromEntries(written, (part) => part.details) } };
     const { published } = await batch.publish({
-      add: this.#iceberg === undefined,
+      add: [...written.values()].flatMap(({ folders }) => folders),
       commit: Object.fromEntries(
         [...written].flatMap(([name, { commit }]) => (commit === undefined ? [] : [[name, commit]])),
       ),
       remove: [...written.values()].flatMap(({ remove }) => remove),
       watermark,
       delivered: this.#delivered(state, written),
-      tracker: this.#settings.backfill === undefined ? latest(watermark) : (state?.published.value ?? null),
+      tracker: this.#settings.backfill === undefined ? latestOf(watermark) : (state?.published.value ?? null),
       details,
     });
+    for (const load of loads) if (written.has(load.name)) load.tellPublished();
     return published.value;
+  }
+
+  /**
+   * What Iceberg would refuse when the batch is published, now and by every run to come, is found out before.
+   *
+   * @throws UserError `ICEBERG_TYPE_CHANGE`.
+   */
+  async #checkTable(mart: string, commit: MartCommit | undefined): Promise<void> {
+    if (this.#iceberg === undefined || commit === undefined) return;
+    await tableChanges(this.#spark, this.#iceberg, mart, commit.schema, commit.mode === "replace");
   }
 
   /** Datasets of outputs that this batch has nothing of stay as they are. */
@@ -339,15 +381,6 @@ function nextBatchId(before: string | undefined): string {
   const micros = now > last ? now : last + 1n;
   const [whole = "", fraction = ""] = new LocalTimestamp(micros).toISOString().split(".");
   return `${whole}.${fraction.padEnd(6, "0")}Z`;
-}
-
-/** The greatest of all tables' times: what the documented file says. */
-function latest(watermark: Watermark): string | null {
-  const times = Object.values(watermark).flatMap((tables) => Object.values(tables).flatMap(({ time }) => time ?? []));
-  return times.reduce<string | null>((max, time) => {
-    const later = max === null || (parseTrackerTime(time) ?? 0n) > (parseTrackerTime(max) ?? 0n);
-    return later ? time : max;
-  }, null);
 }
 
 function answerOf(answers: ReadonlyMap<string, () => Bounds>, table: string): Bounds {

@@ -8,15 +8,16 @@ import {
 import type { JobContext, TableReport, TableRun } from "../../lib/glue/index.js";
 import * as f from "../../lib/spark/functions/index.js";
 import type { DataFrame, SparkSession } from "../../lib/spark/index.js";
-import { type Batch, childUri, formatTrackerTime } from "../../lib/storage/index.js";
-import { type Circumstances, type Decision, decide, microsOf, schemaChanges } from "./decision.js";
+import { type Batch, canonicalUri, childUri, formatTrackerTime } from "../../lib/storage/index.js";
+import { type Circumstances, type Decision, decide, microsOf, schemaChanges, typesAfter } from "./decision.js";
 import type { MartCommit } from "./iceberg-output.js";
 import { deliveredOf } from "./known.js";
 import { sourceOf } from "./mart.js";
 import { changedRows, knownBefore, MartWriter } from "./mart-writer.js";
 import { storedNames } from "./output-columns.js";
 import { joinedRows, touchedGroups } from "./plans.js";
-import type { MartDetails, Watermark } from "./state.js";
+import type { Settings } from "./settings.js";
+import type { MartDetails, Opened, Watermark } from "./state.js";
 
 /** What an output's part of a batch comes to. */
 export interface Written {
@@ -26,11 +27,15 @@ export interface Written {
   readonly details: MartDetails;
   /** Files of the output that the batch's take the place of. */
   readonly remove: readonly string[];
+  /** Folders of the attempt whose files are to be published. */
+  readonly folders: readonly string[];
   /** `undefined`: nothing of the output changes, or it is Parquet. */
   readonly commit: MartCommit | undefined;
 }
 
-export interface MartLoadParts extends Omit<Circumstances, "warn"> {
+export interface MartLoadParts extends Omit<Circumstances, "warn" | "settings" | "opened"> {
+  readonly settings: Settings;
+  readonly opened: Opened;
   readonly context: JobContext<unknown>;
   readonly run: TableRun;
   readonly spark: SparkSession;
@@ -44,6 +49,7 @@ export class MartLoad {
   #bounds: ReadonlyMap<string, Bounds> = new Map();
   /** Rows that may count as changed, by table. */
   #fresh: ReadonlyMap<string, DataFrame> = new Map();
+  #counts = { inserted: 0n, deleted: 0n };
 
   constructor(parts: MartLoadParts) {
     this.#parts = parts;
@@ -59,9 +65,9 @@ export class MartLoad {
   decide(): ReadonlyMap<string, BoundsQuestion> {
     const { mart, opened } = this.#parts;
     const circumstances = { ...this.#parts, warn: this.#warn.bind(this) };
-    const { told, retyped } = schemaChanges(circumstances);
+    const { told, anew } = schemaChanges(circumstances);
     if (Object.keys(told).length > 0) this.#report.details.schemaChanges = told;
-    this.#decision = decide(circumstances, retyped);
+    this.#decision = decide(circumstances, anew);
     const { kind, reason } = this.#decision;
     this.#report.way = { everything: "full load", changes: "groups that changed", range: "backfill" }[kind];
     this.#report.reason = reason;
@@ -99,8 +105,10 @@ export class MartLoad {
         return false;
       }
     }
-    this.#report.stateAfter = this.#told(this.#marksAfter());
-    if (context.mode === "plan") await run.step("count the rows", () => this.#count());
+    if (context.mode === "plan") {
+      await run.step("count the rows", () => this.#count());
+      this.#report.stateAfter = this.#told(this.#marksAfter());
+    }
     return true;
   }
 
@@ -119,23 +127,28 @@ export class MartLoad {
     if (this.#decision.kind === "everything") {
       const remove = await this.#presentFiles();
       this.#report.details.filesReplaced = remove.length;
-      const { rows, delivered, commit } = await writer.writeEverything();
-      this.#report.inserted = Number(rows);
+      const { rows, ...written } = await writer.writeEverything();
+      this.#counts = { inserted: rows, deleted: 0n };
       if (rows === 0n) this.#warn("NO_ROWS", "there are no rows to write");
-      return { marks: this.#marksAfter(), delivered, details: this.#details(commit), remove, commit };
+      return { ...written, marks: this.#marksAfter(), details: this.#details(written.commit), remove };
     }
     const { counts, delivered, groups } = await writer.writeChanges();
     this.#tellChanged(counts);
     if (groups === undefined && this.#parts.opened.tracker.from === "state") {
       this.#report.reason = "no rows since the last run";
-      this.#report.stateAfter = this.#report.stateBefore;
       return undefined;
     }
-    this.#report.inserted = Number(groups?.rows ?? 0n);
-    this.#report.deleted = Number(groups?.emptied ?? 0n);
+    this.#counts = { inserted: groups?.rows ?? 0n, deleted: groups?.emptied ?? 0n };
     if (groups?.touched !== undefined) this.#report.details.groups = groups.touched;
-    const commit = groups?.commit;
-    return { marks: this.#marksAfter(), delivered, details: this.#details(commit), remove: [], commit };
+    const { commit, folders = [] } = groups ?? {};
+    return { marks: this.#marksAfter(), delivered, details: this.#details(commit), remove: [], folders, commit };
+  }
+
+  /** Has the report say what {@link write} wrote, now that readers have it. */
+  tellPublished(): void {
+    this.#report.inserted = Number(this.#counts.inserted);
+    this.#report.deleted = Number(this.#counts.deleted);
+    this.#report.stateAfter = this.#told(this.#marksAfter());
   }
 
   #tellBounds(): void {
@@ -147,7 +160,7 @@ export class MartLoad {
       if (full || rows + later > 0n) seen[shortName] = rows + later;
       this.#report.read += Number(rows + later);
       if (full && rows + later + withoutTime === 0n) this.#warn("TABLE_EMPTY", `${table} is empty`);
-      if (!full && rows + later === 0n) context.log.info(`${mart.name}: no new rows in ${table}`);
+      if (!full && rows + later === 0n) context.log.warn(`${mart.name}: no new rows in ${table}`);
       if (later > 0n) {
         this.#warn(
           "ROWS_IN_THE_FUTURE",
@@ -251,8 +264,8 @@ export class MartLoad {
     const to = this.#bounds.get(table)?.to;
     if (decision.kind === "everything") return to;
     const before =
-      decision.kind === "changes" && !decision.known
-        ? decision.from(table)
+      decision.kind === "changes"
+        ? decision.since(table)
         : microsOf(opened.state?.watermark?.[mart.name]?.[table]?.time);
     return to === undefined || (before !== undefined && before > to) ? before : to;
   }
@@ -282,6 +295,8 @@ export class MartLoad {
       definition,
       schemas: Object.fromEntries([...mart.sources].map(([table, { schema }]) => [table, storedSchema(schema)])),
       names: storedNames(mart.columns),
+      types: typesAfter(mart.columns, before, settings.format, this.#decision.kind === "everything"),
+      output: canonicalUri(settings.output),
       format: settings.format,
       runId: commit !== undefined || before === undefined ? context.runId : before.runId,
     };

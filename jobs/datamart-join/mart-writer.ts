@@ -7,7 +7,7 @@ import type { MartCommit } from "./iceberg-output.js";
 import { consolidated, KNOWN_PARTS, keepsLinks, knownRows, partOf, readKnown } from "./known.js";
 import type { Mart } from "./mart.js";
 import type { MartLoadParts } from "./mart-load.js";
-import { outputSchema } from "./output-columns.js";
+import { GROUP_ID, outputSchema } from "./output-columns.js";
 import { emptiedGroups, groupsAreKnown, joinedRows, noGroups, touchedGroups, touchedSchema } from "./plans.js";
 import { knownFolders, knownName, type Opened, type Watermark } from "./state.js";
 
@@ -32,6 +32,8 @@ export interface GroupsWritten {
   readonly emptied: bigint;
   /** How many groups were touched, where they had to be looked for. */
   readonly touched: bigint | undefined;
+  /** Folders of the attempt that hold files to be published. */
+  readonly folders: readonly string[];
   readonly commit: MartCommit | undefined;
 }
 
@@ -56,7 +58,8 @@ export class MartWriter {
       settings.format === "iceberg" ||
         run.step("write the emptied groups", () => this.#store(noGroups(mart, spark), this.#emptiedFolder)),
     ]);
-    return { rows, delivered, commit: this.#commit("replace", this.#rowsFolder, null) };
+    const folders = settings.format === "parquet" ? [mart.name, `${mart.name}_emptied`] : [];
+    return { rows, delivered, folders, commit: this.#commit("replace", this.#rowsFolder, null) };
   }
 
   /**
@@ -117,7 +120,7 @@ export class MartWriter {
   }
 
   async #writeGroups(tables: readonly string[], changes: DataFrame): Promise<GroupsWritten> {
-    const { mart, run, spark, before, settings, context } = this.#parts;
+    const { mart, run, spark, before, settings } = this.#parts;
     const { batchId } = this.#work;
     const [folder, emptiedFolder] = [this.#rowsFolder, this.#emptiedFolder];
     const plan = touchedGroups(mart, tables, changes, knownBefore(this.#parts));
@@ -129,7 +132,9 @@ export class MartWriter {
       count = (await run.step("find the groups", () => this.#store(plan, touchedFolder))).rows;
       touched = spark.read.schema(touchedSchema(mart)).parquet(hadoopReadPath(touchedFolder));
     }
-    const { rows } = await run.step("write the rows", () => this.#store(joinedRows(mart, touched, batchId), folder));
+    // Files come to readers one by one: a group that lies in one of them is there as a whole, or not yet.
+    const joined = joinedRows(mart, touched, batchId).repartition(f.col(GROUP_ID));
+    const { rows } = await run.step("write the rows", () => this.#store(joined, folder));
     let emptied = 0n;
     if (mart.tree.tables.length > 1 || before === undefined) {
       const written = spark.read.schema("group_id STRING").parquet(hadoopReadPath(folder));
@@ -137,12 +142,13 @@ export class MartWriter {
       emptied = (await run.step("write the emptied groups", () => this.#store(gone, emptiedFolder))).rows;
     }
     // Only the first batch needs files without rows: so that the folders can be read.
-    if (before !== undefined && settings.format === "parquet") {
-      if (rows === 0n) await context.storage.deleteAll(`${folder}/`);
-      if (emptied === 0n) await context.storage.deleteAll(`${emptiedFolder}/`);
-    }
+    const isFirst = before === undefined;
+    const folders = [
+      ...(rows > 0n || isFirst ? [mart.name] : []),
+      ...(emptied > 0n || isFirst ? [`${mart.name}_emptied`] : []),
+    ];
     const commit = this.#commit("groups", rows === 0n ? null : folder, emptied === 0n ? null : emptiedFolder);
-    return { rows, emptied, touched: count, commit };
+    return { rows, emptied, touched: count, folders: settings.format === "parquet" ? folders : [], commit };
   }
 
   /** After a full load: the rows near the watermark, and the links of all rows. */

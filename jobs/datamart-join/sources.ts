@@ -1,15 +1,17 @@
 import { ExitCode, UserError } from "../../lib/errors.js";
 import { clockOf, findColumn } from "../../lib/glue/incremental/index.js";
 import type { CatalogEntry, JobContext } from "../../lib/glue/index.js";
+import { sideBySide } from "../../lib/glue/side-by-side.js";
 import type { SparkSession } from "../../lib/spark/index.js";
 import type { Configuration, MartConfiguration, TableConfiguration } from "./configuration.js";
 import type { Source } from "./mart.js";
-import { inParallel } from "./parallel.js";
 
 /** The outputs whose tables are there, and the tables. */
 export interface OpenSources {
   readonly marts: readonly MartConfiguration[];
   readonly sources: ReadonlyMap<string, Source>;
+  /** Why a table can't be opened: the outputs that need it fail, and no others. */
+  readonly failures: ReadonlyMap<string, unknown>;
 }
 
 /**
@@ -55,15 +57,22 @@ export async function openSources(
   });
   const wanted = [...new Set(marts.flatMap(tablesOf))];
   const sources = new Map<string, Source>();
+  const failures = new Map<string, unknown>();
   await context.step("read the schemas", () =>
-    inParallel(wanted, options.parallelism, async (table) => {
+    sideBySide(wanted, options.parallelism, context.signal, async (table) => {
       const entry = byName.get(table.toLowerCase());
       const described = configuration.tables.get(table);
-      if (entry !== undefined && described !== undefined) sources.set(table, await openSource(spark, entry, described));
+      if (entry === undefined || described === undefined) return;
+      try {
+        sources.set(table, await openSource(spark, entry, described));
+      } catch (error) {
+        failures.set(table, error);
+      }
     }),
   );
+  context.signal.throwIfAborted();
   checkKeys(sources);
-  return { marts, sources };
+  return { marts, sources, failures };
 }
 
 async function openSource(spark: SparkSession, entry: CatalogEntry, described: TableConfiguration): Promise<Source> {

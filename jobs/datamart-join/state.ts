@@ -1,5 +1,5 @@
 import type { StoredSchema } from "../../lib/glue/incremental/index.js";
-import type { BatchState, OpenedTable } from "../../lib/storage/index.js";
+import { type BatchState, type OpenedTable, parseTrackerTime } from "../../lib/storage/index.js";
 import type { StoredNames } from "./output-columns.js";
 
 /** How far a source table was delivered; times are documented timestamps, UTC. */
@@ -17,6 +17,10 @@ export type MartDetails = {
   readonly definition: string;
   readonly schemas: { readonly [table: string]: StoredSchema };
   readonly names: StoredNames;
+  /** Types of the output's columns by lower-case name, those of dropped columns included. */
+  readonly types: { readonly [column: string]: string };
+  /** Where the last batch went, see `canonicalUri`. */
+  readonly output: string;
   readonly format: "parquet" | "iceberg";
   /** The run whose batch was the last with something of this output. */
   readonly runId: string;
@@ -49,4 +53,13 @@ export function knownFolders(state: State | undefined, mart: string): string[] {
     if (folder === undefined) return folders;
     folders.push(folder);
   }
+}
+
+/** The greatest of all tables' times: what the documented file says. */
+export function latestOf(watermark: Watermark): string | null {
+  const times = Object.values(watermark).flatMap((tables) => Object.values(tables).flatMap(({ time }) => time ?? []));
+  return times.reduce<string | null>((max, time) => {
+    const later = max === null || (parseTrackerTime(time) ?? 0n) > (parseTrackerTime(max) ?? 0n);
+    return later ? time : max;
+  }, null);
 }

@@ -7,17 +7,20 @@ import type { AddedFile } from "./state.js";
  * so that it was never anybody else's. Folders of partitions (`day=2026-01-31`) stay; markers and checksums don't count.
  *
  * @param folder of the attempt, and `target` of the table, without a slash at the end.
+ * @param only names of folders in the attempt whose files count; `undefined`: all files do.
  */
 export async function attemptFiles(
   store: ObjectStore,
   folder: string,
   target: string,
   runId: string,
+  only?: readonly string[],
 ): Promise<AddedFile[]> {
   const files: AddedFile[] = [];
   for await (const { uri, size } of store.list(`${folder}/`)) {
     const parts = uri.slice(folder.length + 1).split("/");
     if (parts.some((part) => /^[_.]/.test(part))) continue;
+    if (only !== undefined && !only.some((name) => isIn(parts[0], name))) continue;
     const name = parts.at(-1) ?? "";
     const extension = /\..*$/.exec(name)?.[0] ?? "";
     const final = `part-${runId}-${String(files.length).padStart(5, "0")}${extension}`;
@@ -25,6 +28,21 @@ export async function attemptFiles(
     files.push({ from: uri, to: [target, ...parts.slice(0, -1), final].join("/"), size });
   }
   return files;
+}
+
+/** Which of an attempt's folders have no file among those that are to be published. */
+export function emptyFolders(folder: string, names: readonly string[], files: readonly AddedFile[]): string[] {
+  const present = files.map(({ from }) => from.slice(folder.length + 1).split("/")[0]);
+  return names.filter((name) => !present.some((first) => isIn(first, name)));
+}
+
+/** Listed names are percent-encoded on files and plain on S3. */
+function isIn(listed: string | undefined, name: string): boolean {
+  return listed === name || listed === encodedName(name);
+}
+
+function encodedName(name: string): string {
+  return childUri("file:///_", name).slice("file:///_/".length);
 }
 
 /** Folders that runs before this one have left, and may still write to. */
@@ -62,9 +80,8 @@ export async function findLeftovers(
   await Promise.all([collect(attemptsFolder(place.output), 1), collect(childUri(place.stateFolder, "delivered"), 0)]);
   return {
     async clear(table, keep) {
-      const name = childUri("file:///_", table).slice("file:///_/".length);
+      const name = encodedName(table);
       const kept = [...keep].map(canonicalUri);
-      // Listed names are percent-encoded on files and plain on S3.
       for (const folder of new Set([...(folders.get(table) ?? []), ...(folders.get(name) ?? [])])) {
         if (kept.some((uri) => uri.startsWith(`${canonicalUri(folder)}/`))) continue;
         await store.deleteAll(`${folder}/`);

@@ -97,7 +97,7 @@ export function parseState<Watermark extends JsonValue>(
 
 function unreadable(uri: string, why: string): UserError {
   return new UserError("STATE_UNREADABLE", `${uri} can't be read: ${why}`, {
-    hint: "Restore the object, or delete it: then the documented tracker counts, and rows near its value may come again",
+    hint: "Restore the object. Without it the documented tracker counts: rows near its value may come again, and where one value stands for several tables, rows of those that lag behind it are missed. Then delete the object and load in full",
     exitCode: ExitCode.configuration,
   });
 }

@@ -1,7 +1,7 @@
 import { UserError } from "../../errors.js";
 import type { ObjectStore } from "../object-store.js";
 import { childUri, parentUri, spelledLike } from "../uri.js";
-import { attemptFiles, attemptsFolder, type Leftovers } from "./attempt.js";
+import { attemptFiles, attemptsFolder, emptyFolders, type Leftovers } from "./attempt.js";
 import { publishFiles } from "./publish-files.js";
 import type { AddedFile, BatchState, JsonValue, PublishingIntent, Settled } from "./state.js";
 import { StateObject, takenOver } from "./state-object.js";
@@ -70,8 +70,8 @@ export interface Batch<Watermark extends JsonValue> {
 
 /** How a batch ends. */
 export interface Outcome<Watermark extends JsonValue> extends Settled<Watermark> {
-  /** Whether the attempt's files are published; `false` when they hold no rows. */
-  readonly add: boolean;
+  /** Whether the attempt's files are published; `false` when they hold no rows. Or names of the folders in it whose files are. */
+  readonly add: boolean | readonly string[];
   /** Files that go when the batch's come: final URIs. */
   readonly remove?: readonly string[];
   readonly commit?: JsonValue;
@@ -183,10 +183,13 @@ export class TableBatches<Watermark extends JsonValue> {
     const { store, place, runId, step } = this.#options;
     const before = this.#present();
     const { watermark, delivered, tracker, details } = outcome;
-    const add = outcome.add ? await attemptFiles(store, folder, childUri(place.output, place.table), runId) : [];
-    if (outcome.add && add.length === 0) {
+    const folders = typeof outcome.add === "boolean" ? undefined : outcome.add;
+    const target = childUri(place.output, place.table);
+    const add = outcome.add === false ? [] : await attemptFiles(store, folder, target, runId, folders);
+    const empty = emptyFolders(folder, folders ?? [], add).map((name) => childUri(folder, name));
+    if ((outcome.add === true && add.length === 0) || empty.length > 0) {
       // Whoever has taken over has cleared the folder.
-      throw (await this.#object.isUnchanged()) ? nothingWritten(folder) : takenOver(this.#object.uri);
+      throw (await this.#object.isUnchanged()) ? nothingWritten(empty[0] ?? folder) : takenOver(this.#object.uri);
     }
     const intent: PublishingIntent<Watermark> = {
       kind: "publishing",

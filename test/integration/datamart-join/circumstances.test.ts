@@ -1,7 +1,7 @@
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, describe, expect, inject, test } from "vitest";
-import { at, BASE, DatamartScenario, PREFIX, type TestRows } from "../../support/datamart-scenario.js";
+import { at, BASE, DatamartScenario, PREFIX, TABLES, type TestRows } from "../../support/datamart-scenario.js";
 
 let scenario: DatamartScenario | undefined;
 const create = async (rows?: TestRows) => {
@@ -148,6 +148,38 @@ describe("datamart-join", () => {
     expect(exitCode).toBe(1);
     expect(report.table("adjustment").error?.message).toMatch(/1 values of column updated_at are no time, e.g. "soon"/);
     expect(report.table("joined")).toMatchObject({ inserted: 2 });
+  });
+
+  test("columns of a transaction without a key: what was loaded isn't loaded once more beside itself", async () => {
+    const s = await create();
+    s.configure({ tables: {} });
+    await s.load();
+    const columns = ["transaction_id", "queue_id", "amount", "created_at", "note"];
+    await s.define("settlement_transaction", `${TABLES.settlement_transaction.columns}, note STRING`);
+    const rows = (s.rows.get("settlement_transaction") ?? []).map((row) => [...row, `note of ${row[0]}`]);
+    s.set("settlement_transaction", [...rows, ["t9", "q4", 9, at(9), null]], columns);
+    expect((await s.load()).joined).toMatchObject({
+      way: "full load",
+      reason: "the columns changed by which groups without a key are known",
+    });
+    const newest = (await s.newest()).map((row) => JSON.parse(row));
+    expect(newest.map(({ transaction_id, note }) => `${transaction_id} ${note}`).toSorted()).toEqual([
+      ...[1, 2, 3, 4, 5, 6, 7, 8].map((n) => `t${n} note of t${n}`),
+      "t9 null",
+    ]);
+  });
+
+  test("a change that touches no group; another timestamp file beside the state's", async () => {
+    const s = await create();
+    await s.load();
+    // No queue, so no transaction, and no file.
+    s.put("account", ["a3", "Cy", at(20)]);
+    expect((await s.load()).joined).toMatchObject({ inserted: 0, details: { changed: { account: 1 } } });
+    expect(s.timestampFile).toBe("last_load_timestamp\n2026-01-01 10:20:00\n");
+    const beside = await s.run(["--timestamp_s3_path", s.uri("state/other.csv")]);
+    expect(beside.report.error?.problems.join()).toMatch(
+      /is the state of .* with last_load.csv, not of .* with other.csv/,
+    );
   });
 
   test("plan writes nothing; a deleted output is loaded again by --load_type full", async () => {

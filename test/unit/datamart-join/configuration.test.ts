@@ -73,6 +73,22 @@ describe("the configuration", () => {
       "two outputs would be in one folder joined: give a table another short_name",
       "two outputs would be in one folder joined_emptied: give a table another short_name",
     ]);
+    // Nothing of such a folder would be published.
+    expect(problemsOf({ tables: { _audit: {}, [`${P}adjustment`]: { short_name: "_adjustment" } } })).toEqual([
+      `tables.${P}adjustment.short_name: readers don't see a folder like _adjustment; begin it with a letter`,
+      "tables._audit.short_name: readers don't see a folder like _audit; begin it with a letter",
+    ]);
+    expect(problemsOf({ tables: { Refund: {}, refund: {} } })).toEqual(["tables.refund: refund is described twice"]);
+  });
+
+  test("tables are the same whatever the case of their names", () => {
+    const joined = { base: "Account", joins: [{ table: "QUEUE", on: ["x"], to: "ACCOUNT" }], group_table: "Queue" };
+    const { marts, tables } = readConfiguration({ tables: { queue: { key: "id" } }, joined }, "x");
+    expect(marts).toMatchObject([{ base: "account", groupTable: "queue", joins: [{ table: "queue", to: "account" }] }]);
+    expect(tables.get("queue")?.key).toEqual(["id"]);
+    const documented = readConfiguration({ tables: { [`${P}Queue`.toUpperCase()]: { key: "queue_id" } } }, "x");
+    expect(documented.marts.map(({ name }) => name)).toEqual(["joined", "adjustment"]);
+    expect(documented.tables.get(`${P}queue`)?.key).toEqual(["queue_id"]);
   });
 });
 
