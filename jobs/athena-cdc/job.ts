@@ -70,6 +70,7 @@ export default defineJob({
   name: JOB,
   summary: "Load every table of a Glue (Athena) database to Parquet or Iceberg: full, then only new and changed rows",
   args,
+  needs: ["iceberg"],
   run,
 });
 

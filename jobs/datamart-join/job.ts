@@ -87,6 +87,7 @@ export default defineJob({
   name: JOB,
   summary: "Join the account, queue and settlement tables to Parquet: full, then every group that a change touches",
   args,
+  needs: ["iceberg"],
   run,
 });
 

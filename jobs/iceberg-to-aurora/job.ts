@@ -22,6 +22,7 @@ export default defineJob({
   name: JOB,
   summary: "Load an Iceberg table into Aurora PostgreSQL: full, then only new, changed and deleted rows",
   args,
+  needs: ["iceberg", "postgresql"],
   run,
 });
 

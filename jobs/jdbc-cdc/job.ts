@@ -26,6 +26,7 @@ export default defineJob({
   name: JOB,
   summary: "Load the tables of a PostgreSQL database to Parquet: full, then what changed by updated_at",
   args: definitions,
+  needs: ["iceberg", "postgresql"],
   run,
 });
 

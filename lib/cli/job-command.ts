@@ -1,16 +1,15 @@
-import { mkdir, open, writeFile } from "node:fs/promises";
-import path from "node:path";
 import { type Command, Option } from "commander";
 import { ExitCode, UserError } from "../errors.js";
 import type { CatalogKind } from "../glue/catalog/catalog.js";
 import type { FlagSetting } from "../glue/config/resolve.js";
 import type { RunMode } from "../glue/context.js";
 import type { Job } from "../glue/define-job.js";
-import type { RunReport } from "../glue/report.js";
 import { type RunResult, runJob } from "../glue/run-job.js";
 import { sparkVersionOption } from "../targets/local/command.js";
 import type { SparkVersion } from "../targets/local/spark-version.js";
 import { ask, canAsk } from "./ask.js";
+import { awsOptions, type Place, placeOf } from "./aws-targets.js";
+import { cloudSpark } from "./cloud-spark.js";
 import { addConfigOptions, type ConfigFlags, loadConfig } from "./config-options.js";
 import { interruptible } from "./interrupt.js";
 import { type CliIo, widthOf, write } from "./io.js";
@@ -18,6 +17,7 @@ import { jobHelp } from "./job-help.js";
 import { loadJob } from "./load-job.js";
 import { localServers } from "./local-servers.js";
 import { createProgress } from "./progress.js";
+import { checkReportFile, writeReport } from "./report-file.js";
 import { reportText } from "./report-text.js";
 import { printable, styleFor } from "./style.js";
 
@@ -25,6 +25,8 @@ import { printable, styleFor } from "./style.js";
 export type Finish = (exitCode: ExitCode) => void;
 
 interface Flags extends ConfigFlags {
+  readonly target?: Place;
+  readonly session?: string;
   readonly remote?: string;
   readonly spark?: SparkVersion;
   readonly postgresUrl?: string;
@@ -48,6 +50,13 @@ export function addJobCommand(
     .description(texts.description)
     .usage("JOB --JOB_NAME <name> [arguments of the job] [options]")
     .argument("[JOB]", "name of a built-in job, or path of a module (.ts, .js, .mjs) whose default export is a job")
+    .addOption(
+      new Option(
+        "--target <place>",
+        "where Spark is: on this machine, in an EMR Serverless or a Glue session; default: the configuration's",
+      ).choices(["local", "emr", "glue"]),
+    )
+    .option("--session <id>", "with --target emr or glue: use this session, and leave it up")
     .option("--remote <sc://...>", "Spark Connect server; default: SPARK_REMOTE, else one on this machine")
     .addOption(sparkVersionOption("version of the Spark on this machine, also where SPARK_REMOTE names another"))
     .option(
@@ -89,6 +98,12 @@ export function addJobCommand(
         exitCode: ExitCode.usage,
       });
     }
+    if (flags.target !== undefined && (flags.remote ?? flags.spark) !== undefined && flags.target !== "local") {
+      throw new UserError("USAGE", `--target ${flags.target} names a Spark, and --remote or --spark another one`, {
+        hint: "Leave one of them out",
+        exitCode: ExitCode.usage,
+      });
+    }
     const job = await loadJob(name);
     refuseTakenNames(job, command);
     if (flags.help) {
@@ -118,14 +133,28 @@ async function execute(job: Job, argv: readonly string[], mode: RunMode, flags: 
     progress.log.warn("interrupted: stopping the query and rolling back; once more ends this process at once"),
   );
   try {
-    const { settings } = await loadConfig(flags, io, flagSettings(flags));
-    const { spark, postgresUrl, catalog } = settings;
-    const servers = localServers(progress.log, interrupt.signal, spark);
-    // --spark names a Spark of this machine, whatever server a variable names.
-    const remote = flags.spark === undefined ? settings.remote : undefined;
+    const config = await loadConfig(flags, io, flagSettings(flags));
+    const { settings } = config;
+    const { postgresUrl, remote } = settings;
+    const servers = localServers(progress.log, interrupt.signal, settings.spark);
+    const place = placeOf(config);
+    const cloud = place === "emr" || place === "glue" ? place : undefined;
+    // A session's Spark knows the tables by Glue's catalog, one of this machine by its own.
+    const catalog = settings.catalog ?? (cloud === undefined ? undefined : "glue");
     const result = await runJob(job, argv, {
       mode,
-      sparkRemote: remote ?? servers.spark,
+      sparkRemote:
+        cloud !== undefined
+          ? cloudSpark({
+              place: cloud,
+              settings,
+              log: progress.log,
+              sessionId: flags.session,
+            })
+          : place === "remote" && remote !== undefined
+            ? remote
+            : servers.spark,
+      aws: awsOptions(settings),
       ...(postgresUrl === undefined ? {} : { postgresUrl }),
       embeddedPostgres: servers.postgres,
       embeddedCassandra: servers.cassandra,
@@ -165,32 +194,11 @@ async function deliver(result: RunResult, flags: Flags, io: CliIo): Promise<Exit
   return result.exitCode === ExitCode.ok ? problem.exitCode : result.exitCode;
 }
 
-/** Found out before the run: a load that is done must not end with an error about its report. */
-async function checkReportFile(file: string): Promise<void> {
-  try {
-    await mkdir(path.dirname(path.resolve(file)), { recursive: true });
-    await (await open(file, "a")).close();
-  } catch (error) {
-    throw new UserError("REPORT_FILE_UNUSABLE", `The report can't be written to ${file}: ${(error as Error).message}`, {
-      hint: "Give --report-file a path that can be written",
-      exitCode: ExitCode.usage,
-    });
-  }
-}
-
-async function writeReport(report: RunReport, file: string): Promise<UserError | undefined> {
-  try {
-    await mkdir(path.dirname(path.resolve(file)), { recursive: true });
-    await writeFile(file, `${JSON.stringify(report, null, 2)}\n`);
-    return undefined;
-  } catch (error) {
-    return new UserError("REPORT_FILE_FAILED", `The report can't be written to ${file}: ${(error as Error).message}`);
-  }
-}
-
 /** The options that say a setting of the configuration. */
 function flagSettings(flags: Flags): FlagSetting[] {
   const said: [string, string, unknown][] = [
+    // --spark names a Spark of this machine, whatever server a variable names.
+    ["target", "--target", flags.target ?? (flags.spark === undefined ? undefined : "local")],
     ["remote", "--remote", flags.remote],
     ["spark", "--spark", flags.spark],
     ["postgresUrl", "--postgres-url", flags.postgresUrl],

@@ -11,8 +11,11 @@ import { type CliIo, write } from "./io.js";
 import { registerJobsCommand } from "./jobs.js";
 import { registerPlanCommand } from "./plan.js";
 import { registerRunCommand } from "./run.js";
+import { registerRunsCommands } from "./runs.js";
 import { registerSampleCommand } from "./sample.js";
+import { registerSessionCommand } from "./session.js";
 import { printable, styleFor } from "./style.js";
+import { registerSubmitCommand } from "./submit.js";
 
 /**
  * Runs a command line.
@@ -59,6 +62,9 @@ function createProgram(io: CliIo, finish: (exitCode: ExitCode) => void): Command
   registerJobsCommand(program, io);
   registerSampleCommand(program, io);
   registerConfigCommand(program, io);
+  registerSessionCommand(program, io);
+  registerSubmitCommand(program, io, finish);
+  registerRunsCommands(program, io, finish);
   registerDemoCommand(program, io, finish);
   registerLocalCommand(program, {
     stdout: (text) => void io.stdout.write(text),

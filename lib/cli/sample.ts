@@ -18,7 +18,8 @@ interface JobSample {
   changeSample(spark: SparkSession, folder: string, postgres: Postgres): Promise<void>;
 }
 
-const SAMPLES: Readonly<Record<string, () => Promise<JobSample>>> = {
+/** The jobs that have one. */
+export const SAMPLES: Readonly<Record<string, () => Promise<JobSample>>> = {
   "athena-cdc": () => import("../../jobs/athena-cdc/sample.js"),
   "jdbc-cdc": () => import("../../jobs/jdbc-cdc/sample.js"),
   "datamart-join": () => import("../../jobs/datamart-join/sample.js"),

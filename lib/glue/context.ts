@@ -3,6 +3,7 @@ import type { Logger, LogLevel } from "../logger.js";
 import type { PostgresConnection } from "../postgres/connection.js";
 import type { SparkSession } from "../spark/index.js";
 import type { ObjectStore } from "../storage/object-store.js";
+import type { SparkPackage } from "../targets/aws/packages.js";
 import type { DataCatalog } from "./catalog/catalog.js";
 import type { RunReport } from "./report.js";
 
@@ -50,8 +51,10 @@ export interface PostgresSettings {
   readonly sslRootCertificate?: string | undefined;
 }
 
-/** What a job will ask of Spark, for a server that is started on this machine. */
+/** What a job will ask of Spark, for a server that is started for it. */
 export interface SparkNeeds {
+  /** What Spark must bring; the runtime fills in what the job declares as its `needs`. */
+  readonly packages?: readonly SparkPackage[];
   /** URIs of what Spark reads or writes: `s3://` ones need jars that a local server hasn't got otherwise. */
   readonly locations?: readonly string[];
   /** Tables of Cassandra or Amazon Keyspaces: their connector is in jars that a local server hasn't got otherwise. */

@@ -1,3 +1,4 @@
+import type { SparkPackage } from "../targets/aws/packages.js";
 import type { ArgDefinitions, ArgValues } from "./args.js";
 import type { JobContext } from "./context.js";
 import { isRefusedArgument } from "./reserved-arguments.js";
@@ -9,6 +10,8 @@ export interface JobDefinition<Definitions extends ArgDefinitions> {
   /** One line for lists and `--help`. */
   readonly summary: string;
   readonly args: Definitions;
+  /** What the Spark that runs it must bring. A session or job run on AWS is started with it; a local server has it all. */
+  readonly needs?: readonly SparkPackage[];
   /** The work. `context.mode` says whether to stop before the first write. */
   run(context: JobContext<ArgValues<Definitions>>): Promise<void>;
 }

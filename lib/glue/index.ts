@@ -1,6 +1,7 @@
 export type { AwsOptions } from "../aws.js";
 export { ExitCode, UserError, type UserErrorOptions } from "../errors.js";
 export { type Logger, type LogLevel, silentLogger } from "../logger.js";
+export type { SparkPackage } from "../targets/aws/packages.js";
 export * from "./args.js";
 export * from "./catalog/index.js";
 export * from "./config/index.js";

@@ -6,6 +6,7 @@ import { type Logger, type LogLevel, silentLogger } from "../logger.js";
 import type { PostgresConnection } from "../postgres/connection.js";
 import type { HeaderProvider, SparkSession } from "../spark/index.js";
 import { createObjectStore } from "../storage/create-object-store.js";
+import type { SparkPackage } from "../targets/aws/packages.js";
 import { resolveCassandra } from "./cassandra-settings.js";
 import type { CatalogKind, DataCatalog } from "./catalog/catalog.js";
 import { createSparkCatalog } from "./catalog/spark-catalog.js";
@@ -16,7 +17,7 @@ import { EMBEDDED_HOST, resolvePostgres } from "./postgres-settings.js";
 import { RunReport } from "./report.js";
 import { SecretMask } from "./secret-mask.js";
 import { createSecrets } from "./secrets.js";
-import { openSparkSession, type SparkEndpoint } from "./spark-session.js";
+import { type OpenSpark, openSparkSession, type SparkEndpoint } from "./spark-session.js";
 
 /** Before and after the work of a step. */
 export interface StepEvent {
@@ -35,7 +36,7 @@ export interface RunEnvironment {
   /** Default: `run`. */
   readonly mode?: RunMode;
   /** `sc://...`, or what starts or finds a server when the job first asks for Spark. */
-  readonly sparkRemote?: string | ((needs: SparkNeeds) => Promise<SparkEndpoint>);
+  readonly sparkRemote?: string | ((needs: SparkNeeds, signal: AbortSignal) => Promise<SparkEndpoint>);
   /** Headers for each call to Spark, asked for every time so that a token can be renewed. */
   readonly sparkHeaders?: HeaderProvider;
   /** Wins over the database of the configuration. */
@@ -66,7 +67,7 @@ export interface OpenRun<Args> {
 
 /** Builds the context of a run. Nothing is connected yet: each thing is when the job first uses it. */
 export function openRun<Args>(
-  job: { readonly name: string },
+  job: { readonly name: string; readonly needs?: readonly SparkPackage[] },
   parsed: { readonly jobName: string; readonly args: Args },
   environment: RunEnvironment,
 ): OpenRun<Args> {
@@ -76,13 +77,22 @@ export function openRun<Args>(
   const mask = new SecretMask();
   const kept: KeptLogLine[][] = [];
   const log = maskedLogger(teed(environment.log ?? silentLogger, kept), mask);
-  const signal = environment.signal ?? new AbortController().signal;
+  const lost = new AbortController();
+  const over = new AbortController();
+  const signal = environment.signal === undefined ? lost.signal : AbortSignal.any([environment.signal, lost.signal]);
   const aws = environment.aws ?? {};
   const secrets = maskedSecrets(createSecrets(aws), mask);
-  let session: Promise<SparkSession> | undefined;
-  const spark: JobContext<Args>["spark"] = (needs) => {
-    session ??= openSparkSession(environment, { runId, signal, log, ...(needs === undefined ? {} : { needs }) });
-    return session;
+  let opened: Promise<OpenSpark> | undefined;
+  const spark: JobContext<Args>["spark"] = async (needs) => {
+    opened ??= openSparkSession(environment, {
+      runId,
+      signal,
+      log,
+      over: over.signal,
+      needs: { packages: job.needs ?? [], ...needs },
+      onLost: (error) => lost.abort(error),
+    });
+    return (await opened).session;
   };
 
   const context: JobContext<Args> = {
@@ -166,12 +176,9 @@ export function openRun<Args>(
     report,
     mask,
     async close() {
-      if (session === undefined) return;
-      try {
-        await (await session).close();
-      } catch (error) {
-        log.debug("closing the Spark session failed", { error: String(error) });
-      }
+      over.abort(new Error("the run is over"));
+      // What could not be opened has said so to the job.
+      await (await opened?.catch(() => undefined))?.close();
     },
   };
 }

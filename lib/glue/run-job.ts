@@ -1,4 +1,4 @@
-import { ExitCode } from "../errors.js";
+import { ExitCode, UserError } from "../errors.js";
 import { type ArgDefinitions, type ArgValues, type ParsedArguments, parseArguments } from "./args.js";
 import type { Job } from "./define-job.js";
 import { describeFailure, type Failure } from "./failure.js";
@@ -92,6 +92,7 @@ function failed(report: RunReport, error: unknown, failure: Failure): RunResult 
 
 /** Once the signal is aborted, whatever is thrown is its consequence. */
 function interrupted(reason: unknown): Failure {
+  if (reason instanceof UserError) return describeFailure(reason);
   const timeout = reason instanceof Error && reason.name === "TimeoutError";
   return {
     error: {

@@ -2,7 +2,7 @@ export type { Capabilities } from "./client/capabilities.js";
 export type { ActionOptions } from "./client/client.js";
 export { type ConnectionTarget, parseConnectionString } from "./client/connection-string.js";
 export { defaultRetryPolicy, type RetryClock, type RetryPolicy } from "./client/retry.js";
-export type { HeaderProvider } from "./client/transport.js";
+export type { HeaderProvider, HeaderRequest, Headers } from "./client/transport.js";
 export { and, Column, type ColumnOrName, callFunction, col, expr, lit, type Operand, or } from "./column.js";
 export type { ExplainModeName } from "./dataframe/actions.js";
 export { DataFrame } from "./dataframe/dataframe.js";

@@ -30,9 +30,14 @@ export async function deadEndpoint(): Promise<string> {
   return `http://127.0.0.1:${port}`;
 }
 
+/** Python with the emulator and botocore. */
+export function emulatorPython(): Promise<string> {
+  return pythonEnvironment("aws-emulator", here("requirements.txt"));
+}
+
 /** Starts the emulator, and makes its Python environment first when there is none yet (about 20 s, once a machine). */
 export async function startAwsEmulator(): Promise<AwsEmulator> {
-  const python = await pythonEnvironment("aws-emulator", here("requirements.txt"));
+  const python = await emulatorPython();
   const child = spawn(python, [here("aws_emulator.py")], { stdio: ["pipe", "pipe", "pipe"] });
   const port = await readyPort(child);
   return {

@@ -17,7 +17,7 @@ import { type Capabilities, parseCapabilities } from "./capabilities.js";
 import { type ExecutionRpc, runReattachable } from "./execution.js";
 import { defaultRetryPolicy, type RetryClock, type RetryPolicy, RetryState, systemClock } from "./retry.js";
 import { isServiceError, parseStatus, toSparkError } from "./status.js";
-import { clientType, type Transport } from "./transport.js";
+import { clientType, isRefused, type Transport } from "./transport.js";
 
 /** Options of a single action. */
 export interface ActionOptions {
@@ -39,6 +39,16 @@ type UnaryMethod = DescMethod & { readonly methodKind: "unary" };
 
 /** Calls that clean up are not worth minutes of retries. */
 const CLEANUP_DEADLINE_MS = 10_000;
+
+/** A token may have expired on the way, or be revoked: a few tries with new headers tell which. */
+const renewedHeaders: RetryPolicy = {
+  ...defaultRetryPolicy,
+  name: "renewed headers",
+  maxRetries: 3,
+  initialBackoffMs: 100,
+  maxBackoffMs: 2_000,
+  canRetry: isRefused,
+};
 
 /** The RPCs of one session: identity, retries, typed errors, interrupts. */
 export class SparkConnectClient {
@@ -255,7 +265,9 @@ export class SparkConnectClient {
 
   #retryState(signal: AbortSignal | undefined): RetryState {
     const { retryPolicies, clock } = this.#options;
-    return new RetryState(retryPolicies ?? [defaultRetryPolicy], clock ?? systemClock, signal);
+    const policies = retryPolicies ?? [defaultRetryPolicy];
+    const all = this.#transport.renewsHeaders ? [...policies, renewedHeaders] : policies;
+    return new RetryState(all, clock ?? systemClock, signal);
   }
 
   async #toError(cause: unknown): Promise<SparkConnectError> {

@@ -32,6 +32,9 @@ export interface ExecutionOptions {
   readonly signal: AbortSignal | undefined;
 }
 
+/** A stream that held for this long was no failed try: a load balancer that cuts off silence each minute must not use up the retries. */
+const STEADY_MS = 20_000;
+
 /** Conditions that say the server has never heard of the operation. */
 const GONE = new Set(["INVALID_HANDLE.OPERATION_NOT_FOUND", "INVALID_HANDLE.SESSION_NOT_FOUND"]);
 const EXISTS = "INVALID_HANDLE.OPERATION_ALREADY_EXISTS";
@@ -58,6 +61,7 @@ export async function* runReattachable(
   let open = execute;
   let executions = 0;
   let emptyStreams = 0;
+  let opened = 0;
   let stream: ResponseStream<ExecutePlanResponse> | undefined;
   const abort = () => stream?.cancel();
   signal?.addEventListener("abort", abort);
@@ -69,6 +73,7 @@ export async function* runReattachable(
       try {
         if (stream === undefined) {
           if (open === execute) executions += 1;
+          opened = performance.now();
           stream = await open();
           if (signal?.aborted) throw canceled(signal.reason);
         }
@@ -88,6 +93,7 @@ export async function* runReattachable(
         stream = undefined;
         if (signal?.aborted) throw canceled(signal.reason, cause);
         const error = await rpc.toError(cause);
+        if (performance.now() - opened >= STEADY_MS) retry.progress();
         if (GONE.has(error.condition ?? "")) {
           if (lastResponseId !== undefined) throw lost(error);
           // The plan never arrived, or it and this call crossed: send it again and read that stream.

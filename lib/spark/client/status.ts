@@ -113,10 +113,18 @@ function build(message: string, options: SparkConnectErrorOptions): SparkConnect
   return new Class(code, message, options);
 }
 
-/** UNAVAILABLE, a cursor that another call took over, or whatever the server itself asked to retry. */
+/** What is said of a stream that something between client and server has cut off, as proxies do when a token expires. */
+const CUT_OFF: Readonly<Record<string, RegExp>> = {
+  INTERNAL: /^Received RST_STREAM with code /,
+  UNKNOWN: /^Stream removed/,
+  CANCELLED: /^(Call cancelled|Received RST_STREAM)/,
+};
+
+/** UNAVAILABLE, a stream that was cut off, a cursor that another call took over, or whatever the server itself asked to retry. */
 function isRetryable(parsed: ParsedStatus): boolean {
   if (parsed.retryDelayMs !== undefined) return true;
   if (parsed.grpcStatus === "UNAVAILABLE") return true;
+  if (CUT_OFF[parsed.grpcStatus]?.test(parsed.message) === true) return true;
   return parsed.grpcStatus === "INTERNAL" && parsed.message.includes("INVALID_CURSOR.DISCONNECTED");
 }
 

@@ -12,8 +12,20 @@ import {
 import { canceled, SparkConnectError } from "../errors.js";
 import type { ConnectionTarget } from "./connection-string.js";
 
-/** Headers for a call, asked for before each one, so that a token can be renewed while a job runs. */
-export type HeaderProvider = () => Promise<Readonly<Record<string, string>>> | Readonly<Record<string, string>>;
+/** Headers of a call by their names. */
+export type Headers = Readonly<Record<string, string>>;
+
+/** What a {@link HeaderProvider} is told. */
+export interface HeaderRequest {
+  /** The headers that the server refused last, so that what was in them is not given again. */
+  readonly refused: Headers | undefined;
+}
+
+/**
+ * Headers for a call, asked for before each one, so that a token can be renewed while a job runs. A call that is refused as
+ * unauthenticated is tried again with new ones.
+ */
+export type HeaderProvider = (request: HeaderRequest) => Promise<Headers> | Headers;
 
 export interface TransportOptions {
   readonly target: ConnectionTarget;
@@ -47,6 +59,7 @@ export class Transport {
   readonly #client: Client;
   readonly #options: TransportOptions;
   #connected: Promise<void> | undefined;
+  #refused: Headers | undefined;
 
   constructor(options: TransportOptions) {
     this.#options = options;
@@ -74,6 +87,11 @@ export class Transport {
   /** `host:port`, for messages. */
   get address(): string {
     return `${this.#options.target.host}:${this.#options.target.port}`;
+  }
+
+  /** Whether a refused call may have better luck with other headers. */
+  get renewsHeaders(): boolean {
+    return this.#options.headers !== undefined;
   }
 
   /**
@@ -107,7 +125,7 @@ export class Transport {
     const { signal } = options;
     if (signal?.aborted) throw canceled(signal.reason);
     await this.connect();
-    const metadata = await this.#metadata();
+    const { metadata, headers } = await this.#metadata();
     if (signal?.aborted) throw canceled(signal.reason);
     const callOptions: CallOptions =
       options.deadlineMs === undefined ? {} : { deadline: Date.now() + options.deadlineMs };
@@ -121,6 +139,7 @@ export class Transport {
         callOptions,
         (error, response) => {
           signal?.removeEventListener("abort", abort);
+          if (isRefused(error)) this.#refused = headers;
           if (signal?.aborted === true && error?.code === status.CANCELLED) reject(canceled(signal.reason, error));
           else if (error !== null) reject(error);
           else if (response === undefined) reject(new SparkConnectError("PROTOCOL_ERROR", "An empty answer"));
@@ -137,7 +156,7 @@ export class Transport {
     request: MessageShape<M["input"]>,
   ): Promise<ResponseStream<MessageShape<M["output"]>>> {
     await this.connect();
-    const metadata = await this.#metadata();
+    const { metadata, headers } = await this.#metadata();
     const gate = new ReadGate();
     const call = this.#client.makeServerStreamRequest(
       path(method),
@@ -147,6 +166,9 @@ export class Transport {
       metadata,
       { interceptors: [(options, nextCall) => new GatedCall(nextCall(options), gate)] },
     );
+    call.on("error", (error) => {
+      if (isRefused(error)) this.#refused = headers;
+    });
     return new GrpcResponseStream(call, gate);
   }
 
@@ -154,15 +176,28 @@ export class Transport {
     this.#client.close();
   }
 
-  async #metadata(): Promise<Metadata> {
-    const { target, headers } = this.#options;
+  async #metadata(): Promise<{ metadata: Metadata; headers: Headers | undefined }> {
+    const { target } = this.#options;
+    const refused = this.#refused;
+    this.#refused = undefined;
+    const headers = await this.#options.headers?.({ refused });
     const metadata = new Metadata();
     for (const [name, value] of Object.entries(target.headers)) metadata.set(name, value);
     // grpc-js refuses call credentials on a plaintext channel, and a header does the same on both kinds.
     if (target.token !== undefined) metadata.set("authorization", `Bearer ${target.token}`);
-    for (const [name, value] of Object.entries((await headers?.()) ?? {})) metadata.set(name, value);
-    return metadata;
+    for (const [name, value] of Object.entries(headers ?? {})) metadata.set(name, value);
+    return { metadata, headers };
   }
+}
+
+/** The server, or a proxy before it, wants other headers; the call has not been carried out. */
+export function isRefused(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  const { code, grpcStatus } = error as Partial<{ readonly code: unknown; readonly grpcStatus: string }>;
+  if (code === status.UNAUTHENTICATED || grpcStatus === "UNAUTHENTICATED") return true;
+  // A proxy that knows nothing of gRPC: grpc-js makes this of HTTP's own 403.
+  const denied = code === status.PERMISSION_DENIED || grpcStatus === "PERMISSION_DENIED";
+  return denied && error.message.includes("HTTP status code 403");
 }
 
 /**

@@ -1,6 +1,13 @@
 import { status } from "@grpc/grpc-js";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { AnalysisException, col, ParseException, SparkConnectError, SparkSession } from "../../../lib/spark/index.js";
+import {
+  AnalysisException,
+  col,
+  defaultRetryPolicy,
+  ParseException,
+  SparkConnectError,
+  SparkSession,
+} from "../../../lib/spark/index.js";
 import { connect, queryResponses, RecordingClock, ScriptedServer, unavailable } from "./support/scripted-server.js";
 
 describe("client", () => {
@@ -32,6 +39,41 @@ describe("client", () => {
       expect(headers).toMatchObject({ authorization: "Bearer secret-1", "x-team": "data" });
       expect(headers["user-agent"]).toMatch(/^_SPARK_CONNECT_TYPESCRIPT node\//);
     }
+  });
+
+  it("tries a refused call again with new headers, and says which ones were refused", async () => {
+    const refusal = { code: status.UNAUTHENTICATED, message: "the token has expired" };
+    const refused: unknown[] = [];
+    server.unaryFailures = [refusal];
+    server.streams = [{ send: 1, after: refusal }, { after: "end" }];
+    await using spark = await SparkSession.builder()
+      .remote(server.address)
+      .headers((request) => {
+        refused.push(request.refused?.token);
+        return { token: `token-${refused.length}` };
+      })
+      .retryPolicies([defaultRetryPolicy], clock)
+      .getOrCreate();
+    const rows = await spark.range(1).collect();
+    expect(rows.map((row) => row.get("id"))).toEqual([1n]);
+    const calls = server.calls.filter((call) => call !== "release");
+    expect(calls).toEqual(["analyze", "analyze", "execute", "reattach"]);
+    // Of the stream's refusal the next call is told, be it a release.
+    expect(refused.filter((token) => token !== undefined)).toEqual(["token-1", "token-3"]);
+  });
+
+  it("gives up soon when new headers are refused too, and at once when there are none", async () => {
+    const refusal = { code: status.UNAUTHENTICATED, message: "wrong token" };
+    server.unaryFailures = Array.from({ length: 20 }, () => refusal);
+    const builder = () => SparkSession.builder().remote(server.address).retryPolicies([defaultRetryPolicy], clock);
+    await expect(builder().getOrCreate()).rejects.toMatchObject({ code: "UNAUTHENTICATED" });
+    expect(server.calls).toHaveLength(1);
+    await expect(
+      builder()
+        .headers(() => ({}))
+        .getOrCreate(),
+    ).rejects.toMatchObject({ code: "UNAUTHENTICATED" });
+    expect(server.calls).toHaveLength(5);
   });
 
   it("says its identity in each request", async () => {

@@ -1,5 +1,5 @@
 import { status } from "@grpc/grpc-js";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { SparkConnectError, SparkSession } from "../../../lib/spark/index.js";
 import {
   connect,
@@ -155,6 +155,21 @@ describe("reattachable execution", () => {
     const burst = Array.from({ length: 12 }, () => down);
     expect(await run(...burst, { send: 2, after: unavailable }, ...burst, toTheEnd)).toEqual(IDS);
     expect(clock.sleeps[12]).toBe(50);
+  });
+
+  it("starts counting anew after a stream that held for long, however silent: balancers cut off silence", async () => {
+    const failures = Array.from({ length: 40 }, () => ({ send: 0, after: unavailable }));
+    let time = 0;
+    const now = vi.spyOn(performance, "now").mockImplementation(() => {
+      time += 30_000;
+      return time;
+    });
+    try {
+      expect(await run({ send: 1, after: unavailable }, ...failures, toTheEnd)).toEqual(IDS);
+    } finally {
+      now.mockRestore();
+    }
+    expect(new Set(clock.sleeps)).toEqual(new Set([50]));
   });
 
   it("waits as long as the server asks, whatever the status, up to ten minutes", async () => {

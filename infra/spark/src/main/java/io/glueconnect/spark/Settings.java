@@ -1,11 +1,15 @@
 package io.glueconnect.spark;
 
-/** What the launcher says through the environment; an empty text is as good as none. */
+/**
+ * What the launcher says through the environment, or, where the JVM runs before the launcher does, by a system property of the
+ * same name; an empty text is as good as none.
+ */
 final class Settings {
   private Settings() {}
 
   static String optional(String name) {
     String value = System.getenv(name);
+    if (value == null || value.isEmpty()) value = System.getProperty(name);
     return value == null || value.isEmpty() ? null : value;
   }
 

@@ -1,0 +1,160 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { gunzipSync } from "node:zlib";
+import { ExitCode, UserError } from "../errors.js";
+import type { Settings } from "../glue/config/schema.js";
+import type { Logger } from "../logger.js";
+import { createObjectStore } from "../storage/create-object-store.js";
+import type { ObjectStore } from "../storage/object-store.js";
+import type { SparkPackage } from "../targets/aws/packages.js";
+import { isOver, type RunInfo, type RunService } from "../targets/runs/service.js";
+import { awsOptions, emrTarget, glueTarget } from "./aws-targets.js";
+import { type CliIo, write } from "./io.js";
+import { printable } from "./style.js";
+
+const FIRST_WAIT_MS = 1_000;
+const LONGEST_WAIT_MS = 10_000;
+/** The last lines of a log may be some seconds behind the end of the run. */
+const LOG_LAG_MS = 15_000;
+
+/** Job runs of the service that the settings name. */
+export async function runService(
+  settings: Settings,
+  packages: readonly SparkPackage[],
+  jobName: string | undefined,
+): Promise<RunService> {
+  if (settings.target === "emr") {
+    const { createEmrRuns } = await import("../targets/runs/emr-runs.js");
+    return createEmrRuns({ ...emrTarget(settings, packages), logs: settings.logs });
+  }
+  if (settings.target === "glue") {
+    const { createGlueRuns } = await import("../targets/runs/glue-runs.js");
+    return createGlueRuns({ ...glueTarget(settings, packages), jobName, artifacts: settings.artifacts });
+  }
+  throw new UserError("USAGE", `Job runs are on AWS, and the target is ${settings.target ?? "local"}`, {
+    hint: "Add --target emr or --target glue; `glue-connect run` runs a job here",
+    exitCode: ExitCode.usage,
+  });
+}
+
+/** Where the launcher puts the report of the run that was started with a token. */
+export function reportUri(artifacts: string, token: string): string {
+  return `${artifacts}reports/${token}.json`;
+}
+
+/** What {@link follow} needs. */
+export interface FollowOptions {
+  readonly service: RunService;
+  readonly id: string;
+  readonly log: Logger;
+  /** Aborting it cancels the run, and goes on waiting for its end. */
+  readonly signal: AbortSignal;
+  readonly io: CliIo;
+  readonly settings: Settings;
+  readonly showLog: boolean;
+}
+
+/**
+ * Waits until a run is over; says each change of its state.
+ *
+ * @returns 0, 1, or 130 when it was cancelled.
+ */
+export async function follow(options: FollowOptions): Promise<ExitCode> {
+  const { service, id, log, signal } = options;
+  const reader = options.showLog ? createLogReader(options) : undefined;
+  let shown = "";
+  let cancelled = false;
+  let info: RunInfo | undefined;
+  for (let wait = FIRST_WAIT_MS; ; wait = Math.min(wait * 1.3, LONGEST_WAIT_MS)) {
+    if (signal.aborted && !cancelled) {
+      cancelled = true;
+      log.warn(`asking ${service.title} to cancel ${id}; once more ends only this command`);
+      await service.cancel(id);
+      wait = FIRST_WAIT_MS;
+    }
+    info = (await unlessThrottled(() => service.get(id))) ?? info;
+    if (info !== undefined && info.state !== shown) {
+      shown = info.state;
+      log.info(`${service.title} job run ${id} is ${shown}${info.reason === undefined ? "" : `: ${info.reason}`}`);
+    }
+    await reader?.read();
+    if (info !== undefined && isOver(info)) break;
+    await sleep(wait, undefined, cancelled ? {} : { signal }).catch(() => {});
+  }
+  await reader?.finish();
+  if (info.billed !== undefined) log.info(`billed: ${info.billed}`);
+  if (info.phase === "succeeded") return ExitCode.ok;
+  if (info.phase === "cancelled") return ExitCode.interrupted;
+  log.error(describeFailedRun(service, info));
+  return ExitCode.failed;
+}
+
+function describeFailedRun(service: RunService, { id, state, reason }: RunInfo): string {
+  const quota = /quota|vcpu|capacity/i.test(reason ?? "");
+  const hint = quota
+    ? "Ask AWS for a higher quota (new accounts have 16 vCPU at a time), or ask for fewer workers"
+    : `\`glue-connect logs ${id}\` shows what the job said`;
+  return `${service.title} job run ${id} is ${state}${reason === undefined ? "" : `: ${reason}`}. What to do: ${hint}`;
+}
+
+/** Shows a log that is written anew, whole, as it grows. */
+export function createLogReader({ service, id, io, settings, log }: FollowOptions): {
+  read(): Promise<void>;
+  finish(): Promise<void>;
+} {
+  const store = createObjectStore(awsOptions(settings));
+  const streams = (["stdout", "stderr"] as const).map((stream) => ({
+    place: service.log(id, stream),
+    size: 0,
+    lines: 0,
+  }));
+  let told = false;
+  const read = async () => {
+    for (const stream of streams) {
+      if ("command" in stream.place) {
+        if (!told) log.info(`the log can be followed by: ${stream.place.command}`);
+        told = true;
+        continue;
+      }
+      const head = await store.head(stream.place.uri);
+      if (head === undefined || head.size === stream.size) continue;
+      stream.size = head.size;
+      const lines = (await textOf(store, stream.place.uri)).split("\n");
+      // The last one has no end yet, or is empty.
+      const whole = lines.slice(0, -1);
+      const fresh = whole.slice(stream.lines);
+      stream.lines = whole.length;
+      if (fresh.length > 0) await write(io.stderr, `${printable(fresh.join("\n"))}\n`);
+    }
+  };
+  return {
+    read,
+    async finish() {
+      const end = Date.now() + LOG_LAG_MS;
+      // Until nothing has come for a while.
+      for (let before = -1; Date.now() < end; ) {
+        await read();
+        const size = streams.reduce((sum, stream) => sum + stream.size, 0);
+        if (size > 0 && size === before) return;
+        if (streams.some(({ place }) => "command" in place)) return;
+        before = size;
+        await sleep(1_000);
+      }
+    },
+  };
+}
+
+/** A log on S3, uncompressed; empty when there is none yet. */
+export async function textOf(store: ObjectStore, uri: string): Promise<string> {
+  const object = await store.get(uri);
+  return object === undefined ? "" : gunzipSync(object.body).toString("utf8");
+}
+
+async function unlessThrottled<T>(ask: () => Promise<T>): Promise<T | undefined> {
+  try {
+    return await ask();
+  } catch (error) {
+    if (error instanceof UserError && (error.code === "AWS_THROTTLED" || error.code === "AWS_UNREACHABLE"))
+      return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,120 @@
+import { type Command, Option } from "commander";
+import { ExitCode } from "../errors.js";
+import { createObjectStore } from "../storage/create-object-store.js";
+import type { RunInfo } from "../targets/runs/service.js";
+import { awsOptions } from "./aws-targets.js";
+import { addConfigOptions, type ConfigFlags, loadConfig } from "./config-options.js";
+import { interruptible } from "./interrupt.js";
+import { type CliIo, write } from "./io.js";
+import type { Finish } from "./job-command.js";
+import { createProgress } from "./progress.js";
+import { follow, runService, textOf } from "./run-tracking.js";
+import { printable } from "./style.js";
+
+interface Flags extends ConfigFlags {
+  readonly target?: "emr" | "glue";
+  readonly json?: true;
+  readonly name?: string;
+  readonly limit?: string;
+  readonly follow?: true;
+  readonly wait?: true;
+  readonly attempt?: string;
+}
+
+/** `status`, `logs`, `cancel` and `runs`: what became of what `submit` started. */
+export function registerRunsCommands(program: Command, io: CliIo, finish: Finish): void {
+  const open = async (flags: Flags) => {
+    const said = flags.target === undefined ? [] : [{ path: ["target"], value: flags.target, flag: "--target" }];
+    const { settings } = await loadConfig(flags, io, said);
+    return { settings, service: await runService(settings, [], flags.name) };
+  };
+
+  common(program.command("status"))
+    .description("Tell how a job run goes; the exit code is 1 when it failed")
+    .argument("<RUN>", "id, as `submit` printed it")
+    .option("--json", "print JSON")
+    .action(async (id: string, flags: Flags) => {
+      const { service } = await open(flags);
+      const info = await service.get(id);
+      await write(io.stdout, flags.json ? `${JSON.stringify(info, null, 2)}\n` : describe(info));
+      finish(info.phase === "failed" ? ExitCode.failed : ExitCode.ok);
+    });
+
+  common(program.command("runs"))
+    .description("List job runs, the newest first")
+    .option("--name <job>", "of this Glue job")
+    .option("--limit <n>", "at most so many", "20")
+    .option("--json", "print JSON")
+    .action(async (flags: Flags) => {
+      const { service } = await open(flags);
+      const found: RunInfo[] = [];
+      for await (const info of service.list()) {
+        if (found.length >= Number(flags.limit)) break;
+        found.push(info);
+      }
+      const text = found.map(
+        ({ id, state, created, name }) => `${id}  ${state}  ${created?.toISOString() ?? ""}  ${name ?? ""}`,
+      );
+      await write(io.stdout, flags.json ? `${JSON.stringify(found, null, 2)}\n` : `${printable(text.join("\n"))}\n`);
+    });
+
+  common(program.command("cancel"))
+    .description("Cancel a job run: the job stops Spark and rolls back")
+    .argument("<RUN>", "id, as `submit` printed it")
+    .option("--wait", "wait until it has ended")
+    .action(async (id: string, flags: Flags) => {
+      const { service, settings } = await open(flags);
+      await service.cancel(id);
+      if (flags.wait !== true) {
+        await write(io.stderr, `${service.title} was asked to cancel ${id}\n`);
+        return;
+      }
+      const { log } = createProgress(io, { debug: false, color: false });
+      const interrupt = interruptible(() => {});
+      const code = await follow({ service, id, log, settings, io, signal: interrupt.signal, showLog: false });
+      interrupt.stop();
+      // That it is cancelled is what was asked for.
+      finish(code === ExitCode.interrupted ? ExitCode.ok : code);
+    });
+
+  common(program.command("logs"))
+    .description("Show what a job run has said")
+    .argument("<RUN>", "id, as `submit` printed it")
+    .option("--follow", "go on until the run is over")
+    .option("--attempt <n>", "of a run that was tried several times")
+    .action(async (id: string, flags: Flags) => {
+      const { service, settings } = await open(flags);
+      const { log } = createProgress(io, { debug: false, color: false });
+      const options = { service, id, log, settings, io };
+      if (flags.follow) {
+        const interrupt = interruptible(() => process.exit(ExitCode.interrupted));
+        finish(await follow({ ...options, signal: interrupt.signal, showLog: true }));
+        interrupt.stop();
+        return;
+      }
+      const store = createObjectStore(awsOptions(settings));
+      for (const stream of ["stderr", "stdout"] as const) {
+        const place = service.log(id, stream, flags.attempt === undefined ? undefined : Number(flags.attempt));
+        if ("command" in place) await write(io.stdout, `${stream}: ${place.command}\n`);
+        else await write(io.stdout, printable(await textOf(store, place.uri)));
+      }
+    });
+}
+
+function common(command: Command): Command {
+  return addConfigOptions(command).addOption(
+    new Option("--target <service>", "default: the configuration's target").choices(["emr", "glue"]),
+  );
+}
+
+function describe({ id, name, state, reason, created, ended, attempt, billed }: RunInfo): string {
+  const lines = [
+    `${id}  ${state}${reason === undefined ? "" : `: ${reason}`}`,
+    ...(name === undefined ? [] : [`name      ${name}`]),
+    ...(created === undefined ? [] : [`created   ${created.toISOString()}`]),
+    ...(ended === undefined ? [] : [`ended     ${ended.toISOString()}`]),
+    ...(attempt === undefined ? [] : [`attempt   ${attempt}`]),
+    ...(billed === undefined ? [] : [`billed    ${billed}`]),
+  ];
+  return `${printable(lines.join("\n"))}\n`;
+}

@@ -1,0 +1,109 @@
+import { randomBytes } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import path from "node:path";
+import { type Command, Option } from "commander";
+import { ExitCode } from "../errors.js";
+import { parseArguments } from "../glue/args.js";
+import type { FlagSetting } from "../glue/config/resolve.js";
+import type { Logger } from "../logger.js";
+import { createObjectStore } from "../storage/create-object-store.js";
+import { packageRoot } from "../targets/local/package-root.js";
+import { uploadArtifact } from "../targets/runs/artifacts.js";
+import { nodeArchive } from "../targets/runs/node-archive.js";
+import { awsOptions, notConfigured } from "./aws-targets.js";
+import { bundleJob } from "./bundle-job.js";
+import { CONNECT_JARS, neededJars, uploadJars } from "./cluster-jars.js";
+import { addConfigOptions, type ConfigFlags, loadConfig } from "./config-options.js";
+import { interruptible } from "./interrupt.js";
+import { type CliIo, write } from "./io.js";
+import type { Finish } from "./job-command.js";
+import { loadJob } from "./load-job.js";
+import { createProgress } from "./progress.js";
+import { follow, reportUri, runService } from "./run-tracking.js";
+
+interface Flags extends ConfigFlags {
+  readonly target?: "emr" | "glue";
+  readonly name?: string;
+  readonly wait?: true;
+  readonly follow?: true;
+  readonly json?: true;
+  readonly color: boolean;
+}
+
+/** `glue-connect submit JOB`: the job runs in the cluster, driver and all, and nobody needs to stay. */
+export function registerSubmitCommand(program: Command, io: CliIo, finish: Finish): void {
+  const command = addConfigOptions(program.command("submit"))
+    .description("Start a job run on AWS, with the driver there; prints the run's id")
+    .usage("JOB --JOB_NAME <name> [arguments of the job] [options]")
+    .argument("<JOB>", "name of a built-in job, or path of a module")
+    .addOption(new Option("--target <service>", "default: the configuration's target").choices(["emr", "glue"]))
+    .option("--wait", "wait until the run is over; the exit code is the run's, and Ctrl-C cancels it")
+    .option("--follow", "wait, and show the job's log as it grows")
+    .option("--json", "with --wait: print the job's report as JSON at the end")
+    .option("--no-color", "no colours; NO_COLOR does the same")
+    .allowUnknownOption()
+    .allowExcessArguments();
+  command.action(async (name: string, flags: Flags) => {
+    const progress = createProgress(io, { debug: false, color: flags.color });
+    const interrupt = interruptible(() => progress.log.warn("interrupted"));
+    try {
+      finish(await submit(name, command.args.slice(1), flags, io, progress.log, interrupt.signal));
+    } finally {
+      progress.end();
+      interrupt.stop();
+    }
+  });
+}
+
+async function submit(
+  name: string,
+  argv: readonly string[],
+  flags: Flags,
+  io: CliIo,
+  log: Logger,
+  signal: AbortSignal,
+): Promise<ExitCode> {
+  const job = await loadJob(name);
+  // Found out here, not ten minutes later in a log.
+  const { jobName } = parseArguments(job.args, argv);
+  const said: FlagSetting[] =
+    flags.target === undefined ? [] : [{ path: ["target"], value: flags.target, flag: "--target" }];
+  const { settings } = await loadConfig(flags, io, said);
+  const packages = job.needs ?? [];
+  const service = await runService(settings, packages, jobName);
+  const { artifacts } = settings;
+  if (artifacts === undefined) {
+    throw notConfigured("ARTIFACTS", "submit", ["artifacts, a folder on S3 for bundles, launcher and Node"]);
+  }
+  const store = createObjectStore(awsOptions(settings));
+  const bundle = await bundleJob(name);
+  const upload = (file: string, content: Uint8Array) => uploadArtifact(store, artifacts, file, content, log);
+  const launcher = await readFile(path.join(packageRoot(), "infra", "emr", "launcher.py"));
+  const token = randomBytes(16).toString("hex");
+  const archive = await nodeArchive(settings.emr?.architecture ?? "x86_64", log, io.env);
+  const place = settings.target === "glue" ? "glue" : "emr";
+  const wanted = [...CONNECT_JARS, ...neededJars(packages, place, settings[place]?.jars)];
+  const jars = await uploadJars(wanted, store, artifacts, log, signal);
+  const request = {
+    token,
+    name: jobName,
+    launcher: await upload("launcher.py", launcher),
+    bundle: await upload(`${job.name}.mjs`, bundle),
+    node: await upload(path.basename(archive), await readFile(archive)),
+    jars,
+    report: reportUri(artifacts, token),
+    argv,
+  };
+  signal.throwIfAborted();
+  const id = await service.start(request);
+  // First of all, and alone on its line: scripts read it.
+  await write(io.stdout, `${id}\n`);
+  log.info(`${service.title} job run ${id} was started; \`glue-connect status ${id}\` tells how it goes`);
+  if (flags.wait !== true && flags.follow !== true) return ExitCode.ok;
+  const exitCode = await follow({ service, id, log, signal, io, settings, showLog: flags.follow === true });
+  if (flags.json) {
+    const report = await store.get(request.report);
+    if (report !== undefined) await write(io.stdout, Buffer.from(report.body).toString("utf8"));
+  }
+  return exitCode;
+}

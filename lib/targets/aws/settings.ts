@@ -1,0 +1,57 @@
+import type { AwsOptions } from "../../aws.js";
+import type { SparkPackage } from "./packages.js";
+
+/** Size of one worker of EMR Serverless. */
+export interface WorkerSize {
+  readonly cores?: number | undefined;
+  readonly memory?: string | undefined;
+  readonly disk?: string | undefined;
+}
+
+/** What a job run or session on EMR Serverless is made with. */
+export interface EmrTarget {
+  readonly aws: AwsOptions;
+  readonly applicationId: string;
+  /** ARN of the role that it runs as. */
+  readonly role: string;
+  readonly packages: readonly SparkPackage[];
+  readonly driver?: WorkerSize | undefined;
+  readonly executor?: WorkerSize | undefined;
+  readonly maxExecutors?: number | undefined;
+  readonly sparkConf?: Readonly<Record<string, string>> | undefined;
+  readonly jars?: readonly string[] | undefined;
+  readonly idleMinutes?: number | undefined;
+  readonly tags?: Readonly<Record<string, string>> | undefined;
+}
+
+/** What a job run or session on Glue is made with. */
+export interface GlueTarget {
+  readonly aws: AwsOptions;
+  readonly role: string;
+  readonly packages: readonly SparkPackage[];
+  readonly workerType?: string | undefined;
+  readonly workers?: number | undefined;
+  readonly connections?: readonly string[] | undefined;
+  readonly sparkConf?: Readonly<Record<string, string>> | undefined;
+  readonly jars?: readonly string[] | undefined;
+  readonly arguments?: Readonly<Record<string, string>> | undefined;
+  readonly idleMinutes?: number | undefined;
+  readonly timeoutMinutes?: number | undefined;
+  readonly tags?: Readonly<Record<string, string>> | undefined;
+}
+
+/** Spark settings for the size of the workers. */
+export function workerConf({ driver, executor, maxExecutors }: EmrTarget): Record<string, string> {
+  const settings: Record<string, string | number | undefined> = {
+    "spark.driver.cores": driver?.cores,
+    "spark.driver.memory": driver?.memory,
+    "spark.emr-serverless.driver.disk": driver?.disk,
+    "spark.executor.cores": executor?.cores,
+    "spark.executor.memory": executor?.memory,
+    "spark.emr-serverless.executor.disk": executor?.disk,
+    "spark.dynamicAllocation.maxExecutors": maxExecutors,
+  };
+  return Object.fromEntries(
+    Object.entries(settings).flatMap(([name, value]) => (value === undefined ? [] : [[name, String(value)]])),
+  );
+}

@@ -1,0 +1,147 @@
+import type { JobRunState, JobRunSummary } from "@aws-sdk/client-emr-serverless";
+import { UserError } from "../../errors.js";
+import { createEmrClient, emrFailure } from "../aws/emr-client.js";
+import { emrConf } from "../aws/packages.js";
+import { type EmrTarget, workerConf } from "../aws/settings.js";
+import { launcherArguments, type RunInfo, type RunService } from "./service.js";
+
+const PHASES: Readonly<Record<JobRunState, RunInfo["phase"]>> = {
+  SUBMITTED: "waiting",
+  QUEUED: "waiting",
+  PENDING: "waiting",
+  SCHEDULED: "waiting",
+  RUNNING: "running",
+  CANCELLING: "cancelling",
+  SUCCESS: "succeeded",
+  FAILED: "failed",
+  CANCELLED: "cancelled",
+};
+
+/** What a job run has that a session has not. */
+export interface EmrRunTarget extends EmrTarget {
+  /** Folder on S3 for the logs; default: EMR's own storage, which only its console shows. */
+  readonly logs?: string | undefined;
+  readonly timeoutMinutes?: number | undefined;
+  readonly attempts?: number | undefined;
+}
+
+/** Job runs of an EMR Serverless application. */
+export async function createEmrRuns(target: EmrRunTarget): Promise<RunService> {
+  const sdk = await import("@aws-sdk/client-emr-serverless");
+  const client = await createEmrClient(target.aws);
+  const { applicationId, role, logs } = target;
+  const call = async <T>(doing: string, permission: string, work: () => Promise<T>): Promise<T> => {
+    try {
+      return await work();
+    } catch (error) {
+      throw emrFailure(error, { doing, permission, target });
+    }
+  };
+
+  return {
+    title: "EMR Serverless",
+
+    async start(request) {
+      const jars = [...request.jars, ...(target.jars ?? [])];
+      const conf = emrConf(target.packages, jars, { ...workerConf(target), ...target.sparkConf });
+      const { attempts, timeoutMinutes } = target;
+      const region = await call("starting a job run", "emr-serverless:StartJobRun", () => client.config.region());
+      const { jobRunId } = await call("starting a job run", "emr-serverless:StartJobRun", () =>
+        client.send(
+          new sdk.StartJobRunCommand({
+            applicationId,
+            executionRoleArn: role,
+            clientToken: request.token,
+            name: request.name,
+            mode: "BATCH",
+            jobDriver: {
+              sparkSubmit: { entryPoint: request.launcher, entryPointArguments: launcherArguments(request, region) },
+            },
+            configurationOverrides: {
+              applicationConfiguration: [{ classification: "spark-defaults", properties: { ...conf } }],
+              ...(logs === undefined
+                ? {}
+                : { monitoringConfiguration: { s3MonitoringConfiguration: { logUri: logs } } }),
+            },
+            tags: { ...target.tags, "glue-connect": request.name.slice(0, 256) },
+            ...(timeoutMinutes === undefined ? {} : { executionTimeoutMinutes: timeoutMinutes }),
+            ...(attempts === undefined || attempts === 1 ? {} : { retryPolicy: { maxAttempts: attempts } }),
+          }),
+        ),
+      );
+      if (jobRunId === undefined) throw new UserError("EMR_PROTOCOL", "EMR Serverless gave no id for the job run");
+      return jobRunId;
+    },
+
+    async get(id) {
+      const { jobRun } = await call(`asking for job run ${id}`, "emr-serverless:GetJobRun", () =>
+        client.send(new sdk.GetJobRunCommand({ applicationId, jobRunId: id })),
+      );
+      if (jobRun?.state === undefined) throw new UserError("EMR_PROTOCOL", `EMR Serverless told no state of ${id}`);
+      const billed = jobRun.billedResourceUtilization;
+      return {
+        id,
+        name: jobRun.name,
+        phase: PHASES[jobRun.state],
+        state: jobRun.state,
+        reason: jobRun.stateDetails || undefined,
+        created: jobRun.createdAt,
+        ended: jobRun.endedAt,
+        attempt: jobRun.attempt,
+        billed:
+          billed?.vCPUHour === undefined
+            ? undefined
+            : `${billed.vCPUHour.toFixed(3)} vCPU hours, ${(billed.memoryGBHour ?? 0).toFixed(3)} GB hours`,
+      };
+    },
+
+    async *list() {
+      let nextToken: string | undefined;
+      do {
+        const page = await call("listing the job runs", "emr-serverless:ListJobRuns", () =>
+          client.send(
+            new sdk.ListJobRunsCommand({
+              applicationId,
+              maxResults: 50,
+              ...(nextToken === undefined ? {} : { nextToken }),
+            }),
+          ),
+        );
+        for (const run of page.jobRuns ?? []) {
+          const info = summaryOf(run);
+          if (info !== undefined) yield info;
+        }
+        nextToken = page.nextToken;
+      } while (nextToken !== undefined);
+    },
+
+    async cancel(id) {
+      await call(`cancelling job run ${id}`, "emr-serverless:CancelJobRun", () =>
+        // The launcher lets the job stop Spark and roll back.
+        client.send(new sdk.CancelJobRunCommand({ applicationId, jobRunId: id, shutdownGracePeriodInSeconds: 60 })),
+      );
+    },
+
+    async dashboard(id) {
+      return call(`fetching the Spark UI of job run ${id}`, "emr-serverless:GetDashboardForJobRun", async () => {
+        return (await client.send(new sdk.GetDashboardForJobRunCommand({ applicationId, jobRunId: id }))).url;
+      });
+    },
+
+    log(id, stream, attempt) {
+      if (logs === undefined) {
+        const command = `aws emr-serverless get-dashboard-for-job-run --application-id ${applicationId} --job-run-id ${id}`;
+        return { command };
+      }
+      const attempts = attempt === undefined ? "" : `attempts/${attempt}/`;
+      return { uri: `${logs}applications/${applicationId}/jobs/${id}/${attempts}SPARK_DRIVER/${stream}.gz` };
+    },
+  };
+}
+
+function summaryOf({ id, name, state, stateDetails, createdAt, attempt }: JobRunSummary): RunInfo | undefined {
+  if (id === undefined || state === undefined) return undefined;
+  const unknown = { ended: undefined, billed: undefined };
+  const reason = stateDetails || undefined;
+  return { id, name, phase: PHASES[state], state, reason, created: createdAt, attempt, ...unknown };
+}

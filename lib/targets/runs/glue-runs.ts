@@ -1,0 +1,192 @@
+import type { CreateJobRequest, JobRun, JobRunState } from "@aws-sdk/client-glue";
+import { awsErrorName } from "../../aws.js";
+import { ExitCode, UserError } from "../../errors.js";
+import { createSdkGlueClient, glueFailure } from "../aws/glue-client.js";
+import { glueArguments, glueConf, glueConfArgument } from "../aws/packages.js";
+import type { GlueTarget } from "../aws/settings.js";
+import { launcherArguments, type RunInfo, type RunService } from "./service.js";
+
+const PHASES: Readonly<Record<JobRunState, RunInfo["phase"]>> = {
+  STARTING: "waiting",
+  WAITING: "waiting",
+  RUNNING: "running",
+  STOPPING: "cancelling",
+  STOPPED: "cancelled",
+  SUCCEEDED: "succeeded",
+  FAILED: "failed",
+  ERROR: "failed",
+  TIMEOUT: "failed",
+  EXPIRED: "failed",
+};
+
+/** What a job run has that a session has not. */
+export interface GlueRunTarget extends GlueTarget {
+  /** Name of the Glue job; `undefined` where runs are only asked for, by `<job>:<run>`. */
+  readonly jobName: string | undefined;
+  readonly attempts?: number | undefined;
+  /** Folder on S3, also for Glue's own temporary files. */
+  readonly artifacts?: string | undefined;
+}
+
+/**
+ * Runs of Glue jobs (glueetl, Glue 5.1) whose script is the launcher. The job is made or brought up to date first, so that it
+ * can also be started from Glue's console, by a trigger or a workflow. Ids are `<job>:<run>`.
+ */
+export async function createGlueRuns(target: GlueRunTarget): Promise<RunService> {
+  const sdk = await import("@aws-sdk/client-glue");
+  const client = await createSdkGlueClient(target.aws);
+  const { role, jobName, workerType, workers, connections = [] } = target;
+  const call = async <T>(doing: string, permission: string, work: () => Promise<T>): Promise<T> => {
+    try {
+      return await work();
+    } catch (error) {
+      throw glueFailure(error, { doing, permission, role });
+    }
+  };
+  const exists = async (name: string): Promise<boolean> => {
+    try {
+      await client.send(new sdk.GetJobCommand({ JobName: name }));
+      return true;
+    } catch (error) {
+      if (awsErrorName(error) === "EntityNotFoundException") return false;
+      throw error;
+    }
+  };
+
+  return {
+    title: "Glue",
+
+    async start(request) {
+      const conf = glueConfArgument(glueConf(target.packages, target.sparkConf ?? {}));
+      const region = await call("starting a job run", "glue:StartJobRun", () => client.config.region());
+      const own = launcherArguments({ ...request, argv: [] }, region);
+      const definition: Omit<CreateJobRequest, "Name"> = {
+        Role: role,
+        Command: { Name: "glueetl", ScriptLocation: request.launcher, PythonVersion: "3" },
+        GlueVersion: "5.1",
+        DefaultArguments: {
+          ...glueArguments(target.packages, [...request.jars, ...(target.jars ?? [])]),
+          ...(target.artifacts === undefined ? {} : { "--TempDir": `${target.artifacts}temp/` }),
+          ...target.arguments,
+          ...(conf === undefined ? {} : { "--conf": conf }),
+          ...pairs(own),
+        },
+        ...(workerType === undefined ? {} : { WorkerType: workerType as "G.1X" }),
+        ...(workers === undefined ? {} : { NumberOfWorkers: workers }),
+        ...(connections.length === 0 ? {} : { Connections: { Connections: [...connections] } }),
+        ...(target.timeoutMinutes === undefined ? {} : { Timeout: target.timeoutMinutes }),
+        ...(target.attempts === undefined ? {} : { MaxRetries: target.attempts - 1 }),
+      };
+      await call(`updating Glue job ${request.name}`, "glue:GetJob, glue:CreateJob and glue:UpdateJob", async () => {
+        if (await exists(request.name)) {
+          await client.send(new sdk.UpdateJobCommand({ JobName: request.name, JobUpdate: definition }));
+        } else {
+          const Tags = { ...target.tags, "glue-connect": "job" };
+          await client.send(new sdk.CreateJobCommand({ Name: request.name, ...definition, Tags }));
+        }
+      });
+      const { JobRunId } = await call(`starting Glue job ${request.name}`, "glue:StartJobRun", () =>
+        client.send(new sdk.StartJobRunCommand({ JobName: request.name, Arguments: pairs(request.argv) })),
+      );
+      return `${request.name}:${JobRunId}`;
+    },
+
+    async get(id) {
+      const { job, run } = parse(id);
+      const found = await call(`asking for job run ${id}`, "glue:GetJobRun", () =>
+        client.send(new sdk.GetJobRunCommand({ JobName: job, RunId: run })),
+      );
+      const info = found.JobRun === undefined ? undefined : infoOf(found.JobRun);
+      if (info === undefined) throw new UserError("GLUE_PROTOCOL", `Glue told no state of ${id}`);
+      return info;
+    },
+
+    async *list() {
+      if (jobName === undefined) {
+        throw new UserError("USAGE", "Glue lists the runs of one job at a time", {
+          hint: "Add --name <name of the Glue job>, which is the --JOB_NAME that it was submitted with",
+          exitCode: ExitCode.usage,
+        });
+      }
+      let NextToken: string | undefined;
+      do {
+        const page = await call(`listing the runs of ${jobName}`, "glue:GetJobRuns", () =>
+          client.send(
+            new sdk.GetJobRunsCommand({ JobName: jobName, ...(NextToken === undefined ? {} : { NextToken }) }),
+          ),
+        );
+        for (const run of page.JobRuns ?? []) {
+          const info = infoOf(run);
+          if (info !== undefined) yield info;
+        }
+        NextToken = page.NextToken;
+      } while (NextToken !== undefined);
+    },
+
+    async cancel(id) {
+      const { job, run } = parse(id);
+      await call(`stopping job run ${id}`, "glue:BatchStopJobRun", async () => {
+        const answer = await client.send(new sdk.BatchStopJobRunCommand({ JobName: job, JobRunIds: [run] }));
+        const [problem] = answer.Errors ?? [];
+        if (problem?.ErrorDetail !== undefined) {
+          throw new UserError("GLUE_STOP_FAILED", `Glue can't stop ${id}: ${problem.ErrorDetail.ErrorMessage}`);
+        }
+      });
+    },
+
+    async dashboard(id) {
+      const { run } = parse(id);
+      return call(`fetching the Spark UI of job run ${id}`, "glue:GetDashboardUrl", async () => {
+        return (await client.send(new sdk.GetDashboardUrlCommand({ ResourceId: run, ResourceType: "JOB" }))).Url;
+      });
+    },
+
+    log(id, stream) {
+      const { run } = parse(id);
+      const group = stream === "stdout" ? "/aws-glue/jobs/output" : "/aws-glue/jobs/error";
+      return { command: `aws logs tail ${group} --log-stream-names ${run} --follow` };
+    },
+  };
+}
+
+function parse(id: string): { job: string; run: string } {
+  const colon = id.lastIndexOf(":");
+  if (colon > 0 && colon < id.length - 1) return { job: id.slice(0, colon), run: id.slice(colon + 1) };
+  throw new UserError("USAGE", `${JSON.stringify(id)} is no id of a Glue job run`, {
+    hint: "Write <job>:<run>, as `submit` prints it",
+    exitCode: ExitCode.usage,
+  });
+}
+
+function infoOf(run: JobRun): RunInfo | undefined {
+  const { Id, JobName, JobRunState, ErrorMessage, StartedOn, CompletedOn, Attempt, DPUSeconds } = run;
+  if (Id === undefined || JobRunState === undefined) return undefined;
+  return {
+    id: `${JobName}:${Id}`,
+    name: JobName,
+    phase: PHASES[JobRunState],
+    state: JobRunState,
+    reason: ErrorMessage || undefined,
+    created: StartedOn,
+    ended: CompletedOn,
+    attempt: Attempt,
+    billed: DPUSeconds === undefined ? undefined : `${(DPUSeconds / 3_600).toFixed(3)} DPU hours`,
+  };
+}
+
+/** `["--a", "1", "--b=2"]` as Glue takes it: `{"--a": "1", "--b": "2"}`; an argument alone is `true`. */
+function pairs(argv: readonly string[]): Record<string, string> {
+  const found: Record<string, string> = {};
+  for (let index = 0; index < argv.length; index++) {
+    const token = argv[index] ?? "";
+    const equals = token.indexOf("=");
+    const next = argv[index + 1];
+    if (equals > 0) found[token.slice(0, equals)] = token.slice(equals + 1);
+    else if (next === undefined || next.startsWith("--")) found[token] = "true";
+    else {
+      found[token] = next;
+      index += 1;
+    }
+  }
+  return found;
+}

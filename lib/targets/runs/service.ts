@@ -1,0 +1,67 @@
+/** A job run as its service tells it. */
+export interface RunInfo {
+  readonly id: string;
+  readonly name: string | undefined;
+  /** `waiting`, `running`, `cancelling` (not over yet!), and at last `succeeded`, `failed` or `cancelled`. */
+  readonly phase: "waiting" | "running" | "cancelling" | "succeeded" | "failed" | "cancelled";
+  /** The service's own word: `PENDING`, `STARTING`. */
+  readonly state: string;
+  readonly reason: string | undefined;
+  readonly created: Date | undefined;
+  readonly ended: Date | undefined;
+  readonly attempt: number | undefined;
+  /** What was billed so far. */
+  readonly billed: string | undefined;
+}
+
+/** What a run is started with; URIs of what was uploaded. */
+export interface RunRequest {
+  /** Same token, same run: a retry after a lost answer starts no second one. */
+  readonly token: string;
+  readonly name: string;
+  readonly launcher: string;
+  readonly bundle: string;
+  /** `undefined`: the service's image has Node. */
+  readonly node: string | undefined;
+  /** Jars of ours: Spark Connect, the guard before it, and what the job needs. */
+  readonly jars: readonly string[];
+  /** Where the launcher puts the job's report. */
+  readonly report: string;
+  /** The job's own arguments. */
+  readonly argv: readonly string[];
+}
+
+/** Job runs of one cloud service. Every method throws `UserError`s that say what to do. */
+export interface RunService {
+  readonly title: string;
+  start(request: RunRequest): Promise<string>;
+  get(id: string): Promise<RunInfo>;
+  /** The newest first. */
+  list(): AsyncIterable<RunInfo>;
+  cancel(id: string): Promise<void>;
+  dashboard(id: string): Promise<string | undefined>;
+  /** URI of a compressed log on S3, or how else the log can be read. */
+  log(
+    id: string,
+    stream: "stdout" | "stderr",
+    attempt?: number,
+  ): { readonly uri: string } | { readonly command: string };
+}
+
+/** Whether nothing will change any more. */
+export function isOver({ phase }: RunInfo): boolean {
+  return phase === "succeeded" || phase === "failed" || phase === "cancelled";
+}
+
+/**
+ * The launcher's own arguments, before the job's.
+ *
+ * @param region for the job's AWS clients: not every service sets it in the driver's environment.
+ */
+export function launcherArguments({ bundle, node, report, argv }: RunRequest, region: string): string[] {
+  return [
+    ...["--glue_connect_bundle", bundle, "--glue_connect_report", report, "--glue_connect_region", region],
+    ...(node === undefined ? [] : ["--glue_connect_node", node]),
+    ...argv,
+  ];
+}

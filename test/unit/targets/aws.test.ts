@@ -1,0 +1,136 @@
+import { describe, expect, test } from "vitest";
+import { placeOf } from "../../../lib/cli/aws-targets.js";
+import { neededJars } from "../../../lib/cli/cluster-jars.js";
+import { type ResolveOptions, resolveConfig } from "../../../lib/glue/config/resolve.js";
+import { silentLogger } from "../../../lib/logger.js";
+import { emrConf, glueConf, glueConfArgument } from "../../../lib/targets/aws/packages.js";
+import { uploadArtifact } from "../../../lib/targets/runs/artifacts.js";
+import { createTokenSource } from "../../../lib/targets/sessions/token.js";
+
+const EXTENSIONS = "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions";
+
+describe("what a job needs of Spark, as settings", () => {
+  test("the user's settings go over ours, but lists are joined", () => {
+    const own = {
+      "spark.sql.extensions": "com.example.Mine",
+      "spark.jars": "s3://b/mine.jar",
+      "spark.executor.cores": "8",
+    };
+    expect(emrConf(["iceberg"], ["s3://b/pg.jar"], own)).toMatchObject({
+      "spark.sql.extensions": `${EXTENSIONS},com.example.Mine`,
+      "spark.jars": "/usr/share/aws/iceberg/lib/iceberg-spark3-runtime.jar,s3://b/pg.jar,s3://b/mine.jar",
+      "spark.executor.cores": "8",
+    });
+    expect(emrConf([], [], {})).not.toHaveProperty(["spark.sql.extensions"]);
+    expect(glueConfArgument(glueConf(["iceberg"], { "spark.a": "1" }))).toBe(
+      `spark.sql.extensions=${EXTENSIONS} --conf spark.a=1`,
+    );
+    expect(glueConfArgument({})).toBeUndefined();
+  });
+
+  test("jars that the service brings, or that the user names, are not uploaded", () => {
+    expect(neededJars(["iceberg", "postgresql"], "emr")).toEqual(["postgresql-"]);
+    expect(neededJars(["iceberg", "postgresql"], "emr", ["s3://b/postgresql-42.jar"])).toEqual([]);
+    expect(neededJars(["iceberg", "postgresql"], "glue")).toEqual([]);
+  });
+});
+
+describe("a session's token", () => {
+  /** A service whose tokens live for 100 s, on a clock of the test's. */
+  function source() {
+    const state = { now: 0, given: 0, fails: false, problems: 0 };
+    const access = () => ({ address: "h", token: `t${++state.given}`, expires: new Date(state.now + 100_000) });
+    const renew = async () => {
+      if (state.fails) throw new Error("throttled");
+      return access();
+    };
+    const tokens = createTokenSource(
+      access(),
+      renew,
+      () => (state.problems += 1),
+      () => state.now,
+    );
+    const token = async (refused?: string) => {
+      const headers = await tokens.headers({
+        refused: refused === undefined ? undefined : { "x-aws-proxy-auth": refused },
+      });
+      return headers["x-aws-proxy-auth"];
+    };
+    return { state, token };
+  }
+
+  test("is kept while it holds, renewed in its last fifth without a wait, and at its end before the call", async () => {
+    const { state, token } = source();
+    expect([await token(), await token()]).toEqual(["t1", "t1"]);
+    state.now = 85_000;
+    expect(await token()).toBe("t1");
+    expect(await token()).toBe("t2");
+    state.now = 400_000;
+    expect(await token()).toBe("t3");
+  });
+
+  test("is renewed once when several calls ask at once", async () => {
+    const { state, token } = source();
+    state.now = 200_000;
+    expect(await Promise.all([token(), token(), token()])).toEqual(["t2", "t2", "t2"]);
+  });
+
+  test("is renewed when it was refused, but not when an older one was", async () => {
+    const { token } = source();
+    expect(await token("t1")).toBe("t2");
+    expect(await token("t1")).toBe("t2");
+  });
+
+  test("is used to its end when a new one can't be had, and then the reason is thrown", async () => {
+    const { state, token } = source();
+    state.fails = true;
+    state.now = 99_000;
+    expect(await token()).toBe("t1");
+    await expect.poll(() => state.problems).toBe(1);
+    state.now = 100_000;
+    await expect(token()).rejects.toThrow("throttled");
+    state.fails = false;
+    expect(await token()).toBe("t2");
+  });
+});
+
+describe("where Spark is", () => {
+  const place = (content: object, more: Partial<ResolveOptions> = {}) =>
+    placeOf(resolveConfig({ env: {}, file: { path: "f", content, line: () => undefined }, ...more }));
+  const target = (value: string) => [{ path: ["target"], value, flag: "--target" }];
+  const env = { SPARK_REMOTE: "sc://h" };
+
+  test.each([
+    ["this machine by default", () => place({}), "local"],
+    ["SPARK_REMOTE", () => place({}, { env }), "remote"],
+    ["the file's target", () => place({ target: "glue" }), "glue"],
+    ["SPARK_REMOTE goes over the file's target", () => place({ target: "emr" }, { env }), "remote"],
+    ["--target goes over SPARK_REMOTE", () => place({}, { env, flags: target("emr") }), "emr"],
+    ["--target local too", () => place({ target: "emr" }, { env, flags: target("local") }), "local"],
+  ])("%s", (_what, found, wanted) => {
+    expect(found()).toBe(wanted);
+  });
+
+  test("two places in one layer contradict each other", () => {
+    expect(() => place({ target: "emr", remote: "sc://h" })).toThrow("it can't be both");
+  });
+});
+
+test("an artifact is uploaded once under the hash of its content, and a changed one beside it", async () => {
+  const objects = new Map<string, Uint8Array>();
+  let puts = 0;
+  const store = {
+    head: async (uri: string) => (objects.has(uri) ? {} : undefined),
+    put: async (uri: string, body: Uint8Array) => {
+      puts += 1;
+      objects.set(uri, body);
+    },
+  };
+  const upload = (text: string) => uploadArtifact(store, "s3://b/a/", "job.mjs", Buffer.from(text), silentLogger);
+  const first = await upload("one");
+  expect(first).toMatch(/^s3:\/\/b\/a\/[0-9a-f]{32}\/job\.mjs$/);
+  expect(await upload("one")).toBe(first);
+  expect(puts).toBe(1);
+  expect(await upload("two")).not.toBe(first);
+  expect(objects.size).toBe(2);
+});
