@@ -1,10 +1,15 @@
 import { randomBytes } from "node:crypto";
+import { UserError } from "../../lib/errors.js";
 import {
+  type Clock,
   clockOf,
   commitOnce,
   fitted,
+  fullLoadOf,
   type IcebergBranch,
-  type IcebergTable,
+  icebergCatalog,
+  markFullLoad,
+  microsSql,
   newestByKey,
   readAttempt,
   rowsWithin,
@@ -12,28 +17,57 @@ import {
 } from "../../lib/glue/incremental/index.js";
 import * as f from "../../lib/spark/functions/index.js";
 import { type DataFrame, quoteName, type SparkSession, type StructType } from "../../lib/spark/index.js";
-import { type Publish, parseTrackerTime } from "../../lib/storage/index.js";
+import { type ObjectStore, type Publish, parseTrackerTime, publishFiles, type Step } from "../../lib/storage/index.js";
 
-/** What a batch says of its publication; part of the redo log, so that any run can do it. */
-interface Commit {
+/** What a batch says of its publication to an Iceberg table; part of the redo log, so that any run can do it. */
+export type Commit = {
   readonly mode: "replace" | "add" | "range";
+  /** The table's database in Glue. */
+  readonly database: string;
+  /** The full load that the batch adds to; `null`: none is known. */
+  readonly fullLoad: string | null;
   /** Folder of the batch's rows; `null`: there are none. */
   readonly attempt: string | null;
   readonly key: readonly string[];
   readonly clock: string | null;
   readonly schema: StoredSchema;
   readonly watermark: string | null;
-  readonly range?: { readonly from: string; readonly to: string };
+  readonly range: { readonly from: string; readonly to: string } | null;
+};
+
+interface Place {
+  readonly spark: SparkSession;
+  readonly store: ObjectStore;
+  /** Folder of all tables. */
+  readonly output: string;
+  readonly table: string;
+  readonly step: Step;
 }
 
-/** Publishes a batch to an Iceberg table: all of it, in addition, or in place of a range. */
-export function publishToIceberg(table: IcebergTable): Publish {
+/**
+ * Publishes a batch in the format that it was made for, whatever the format of the run that finishes it: without a commit its
+ * files are moved, with one its rows go to an Iceberg table: as all of it, in addition, or in place of a range.
+ */
+export function publishBatch({ spark, store, output, table, step }: Place): Publish {
+  const files = publishFiles(store, step);
   return async (batch, check) => {
-    const commit = batch.commit as unknown as Commit;
-    if (commit.mode === "add" && commit.attempt === null) return;
+    const commit = batch.commit as Commit | null;
+    if (commit === null) return await files(batch, check);
+    const catalog = await icebergCatalog(spark, output, commit.database);
+    const replace = commit.mode === "replace";
+    if (!replace && commit.fullLoad !== null && (await fullLoadOf(spark, catalog, table)) !== commit.fullLoad) {
+      throw new UserError(
+        "ICEBERG_TABLE_REPLACED",
+        `${catalog.table(table)} isn't the table that run ${batch.runId} was to add rows to`,
+        { hint: "It was dropped or made anew meanwhile. Load it afresh with --full-refresh" },
+      );
+    }
     const { runId } = batch;
     const { schema, watermark } = commit;
-    await commitOnce(table, { runId, schema, watermark }, check, (branch) => commitTo(table.spark, branch, commit));
+    await commitOnce({ spark, catalog, table, step }, { runId, schema, watermark, replace }, check, async (branch) => {
+      if (replace) await markFullLoad(spark, branch.table, runId);
+      await commitTo(spark, branch, commit);
+    });
   };
 }
 
@@ -64,7 +98,9 @@ function withRange(spark: SparkSession, name: string, commit: Commit, rows: Data
   const clock = clockOf(schema, commit.clock ?? "", name);
   const { range } = commit;
   const [from, to] = [parseTrackerTime(range?.from ?? ""), parseTrackerTime(range?.to ?? "")];
-  if (clock === undefined || from === undefined || to === undefined) return rows;
+  if (clock === undefined || from === undefined || to === undefined) {
+    throw new TypeError(`a batch that replaces a range of ${name} has no range, or the table has no clock`);
+  }
   const inRange = clock.micros.geq(from).and(clock.micros.leq(to));
   const others = spark.table(name).where(f.not(f.coalesce(inRange, f.lit(false))));
   const later = commit.key.length === 0 ? rows : rowsWithin(rows, clock, { from, to, withoutTime: false });
@@ -81,17 +117,29 @@ async function merge(
   const view = `glue_connect_batch_${randomBytes(8).toString("hex")}`;
   await rows.createOrReplaceTempView(view);
   try {
-    const columns = schema.fields.map((field) => quoteName(field.name));
-    const on = commit.key.map((column) => `t.${quoteName(column)} = s.${quoteName(column)}`).join(" AND ");
-    const clock = quoteName(commit.clock ?? "");
-    const newer = commit.clock === null ? "" : ` AND (t.${clock} IS NULL OR s.${clock} >= t.${clock})`;
-    const set = columns.map((column) => `t.${column} = s.${column}`).join(", ");
-    await spark.sql(
-      `MERGE INTO ${target} AS t USING ${view} AS s ON ${on}
-        WHEN MATCHED${newer} THEN UPDATE SET ${set}
-        WHEN NOT MATCHED THEN INSERT (${columns.join(", ")}) VALUES (${columns.map((column) => `s.${column}`).join(", ")})`,
-    );
+    const clock = commit.clock === null ? undefined : clockOf(schema, commit.clock, target);
+    await spark.sql(mergeSql(target, view, schema, commit.key, clock));
   } finally {
     await spark.catalog.dropTempView(view).catch(() => false);
   }
+}
+
+/** A row goes over the one of its key, unless that one is newer by the clock, whatever the clock's type. */
+export function mergeSql(
+  target: string,
+  view: string,
+  schema: StructType,
+  key: readonly string[],
+  clock: Clock | undefined,
+): string {
+  const columns = schema.fields.map((field) => quoteName(field.name));
+  const on = key.map((column) => `t.${quoteName(column)} = s.${quoteName(column)}`).join(" AND ");
+  const [was, is] = ["t", "s"].map((side) =>
+    clock === undefined ? "" : microsSql(clock, `${side}.${quoteName(clock.name)}`),
+  );
+  const newer = clock === undefined ? "" : ` AND (${was} IS NULL OR ${is} >= ${was})`;
+  const set = columns.map((column) => `t.${column} = s.${column}`).join(", ");
+  return `MERGE INTO ${target} AS t USING ${view} AS s ON ${on}
+    WHEN MATCHED${newer} THEN UPDATE SET ${set}
+    WHEN NOT MATCHED THEN INSERT (${columns.join(", ")}) VALUES (${columns.map((column) => `s.${column}`).join(", ")})`;
 }

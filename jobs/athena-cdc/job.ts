@@ -1,11 +1,8 @@
-import { ExitCode, UserError } from "../../lib/errors.js";
-import { fixSession, icebergCatalog, parseDuration } from "../../lib/glue/incremental/index.js";
-import { arg, defineJob, type JobContext, runTables, stateFolderBeside, tableFilter } from "../../lib/glue/index.js";
-import { parseTrackerTime } from "../../lib/storage/index.js";
+import { fixSession, icebergCatalog } from "../../lib/glue/incremental/index.js";
+import { arg, defineJob, type JobContext, runTables, tableFilter } from "../../lib/glue/index.js";
 import { readKeys } from "./keys.js";
+import { type Arguments, JOB, readSettings } from "./settings.js";
 import { TableLoad } from "./table-load.js";
-
-export const JOB = "athena-cdc";
 
 const args = {
   athena_database_name: arg.string({ description: "Glue (Athena) database whose tables are loaded" }),
@@ -42,23 +39,14 @@ const args = {
   }),
 };
 
-type Context = JobContext<Parameters<Parameters<typeof defineJob<typeof args>>[0]["run"]>[0]["args"]>;
-
-/** What the arguments come to, once they are known to make sense together. */
-export interface Settings {
-  readonly database: string;
-  /** Without a slash at the end. */
-  readonly output: string;
-  readonly cdcPath: string;
-  readonly stateFolder: string;
-  readonly full: boolean;
-  readonly fullBecause: string;
-  /** Microseconds. */
-  readonly lookback: bigint;
-  readonly backfill: { readonly from: bigint; readonly to: bigint | undefined } | undefined;
-  readonly evolve: boolean;
-  readonly format: "parquet" | "iceberg";
-}
+type Context = JobContext<
+  Arguments & {
+    readonly primary_key_s3_prefix: string | undefined;
+    readonly tables: string | undefined;
+    readonly yes: boolean;
+    readonly continue: boolean;
+  }
+>;
 
 /**
  * Loads every table of a Glue database to Parquet (or Iceberg): everything, or what came since the last run, the newest row of
@@ -77,6 +65,7 @@ export default defineJob({
 async function run(context: Context): Promise<void> {
   const { args } = context;
   const settings = readSettings(args);
+  const isWanted = tableFilter(args.tables);
   if (args.full_refresh && context.mode === "run" && !args.yes) {
     await context.confirm(
       `--full-refresh replaces what is in ${settings.output} for the tables of ${settings.database}.`,
@@ -94,7 +83,7 @@ async function run(context: Context): Promise<void> {
       `There is no CSV below ${args.primary_key_s3_prefix}: nothing is deduplicated`,
     );
   }
-  const wanted = entries.filter(({ name }) => tableFilter(args.tables)(name));
+  const wanted = entries.filter(({ name }) => isWanted(name));
   if (wanted.length === 0) {
     context.report.warn(
       "NO_TABLES",
@@ -103,9 +92,7 @@ async function run(context: Context): Promise<void> {
   }
   const byName = new Map(wanted.map((entry) => [entry.name, entry]));
   const catalog =
-    settings.format === "iceberg"
-      ? await icebergCatalog(spark, settings.output, args.iceberg_database ?? `${settings.database}_cdc`)
-      : undefined;
+    settings.format === "iceberg" ? await icebergCatalog(spark, settings.output, settings.icebergDatabase) : undefined;
   await runTables(
     context,
     {
@@ -121,52 +108,4 @@ async function run(context: Context): Promise<void> {
       if (entry !== undefined) await new TableLoad(context, settings, { entry, keys, catalog, spark }, tableRun).run();
     },
   );
-}
-
-/** @throws UserError `ARGUMENTS_INVALID` with all that is wrong. */
-function readSettings(args: Context["args"]): Settings {
-  const problems: string[] = [];
-  const lookback = parseDuration(args.lookback);
-  if (lookback === undefined)
-    problems.push(`--lookback must be like 90s, 15m, 2h or 1d; it is ${JSON.stringify(args.lookback)}`);
-  const time = (name: "from" | "to") => {
-    const text = args[name];
-    const micros = text === undefined ? undefined : parseTrackerTime(text);
-    if (text !== undefined && micros === undefined) {
-      problems.push(
-        `--${name} must be a UTC time like 2026-03-01 or "2026-03-01 10:00:00"; it is ${JSON.stringify(text)}`,
-      );
-    }
-    return micros;
-  };
-  const [from, to] = [time("from"), time("to")];
-  if (args.to !== undefined && args.from === undefined) problems.push("--to needs --from");
-  if (from !== undefined && to !== undefined && to < from) problems.push("--to is before --from");
-  if (args.from !== undefined && (args.full_refresh || args.load_type === "full")) {
-    problems.push("--from is for a part of what was loaded, and a full load takes everything: leave one of them out");
-  }
-  if (args.parallelism < 1) problems.push("--parallelism must be 1 or more");
-  if (problems.length > 0) {
-    throw new UserError(
-      "ARGUMENTS_INVALID",
-      problems.length === 1 ? "One argument is wrong" : `${problems.length} arguments are wrong`,
-      {
-        problems,
-        exitCode: ExitCode.usage,
-      },
-    );
-  }
-  const cdcPath = args.cdc_path.replace(/\/+$/, "");
-  return {
-    database: args.athena_database_name,
-    output: args.output_path.replace(/\/+$/, ""),
-    cdcPath,
-    stateFolder: stateFolderBeside(`${cdcPath}/`, JOB),
-    full: args.load_type === "full" || args.full_refresh,
-    fullBecause: args.full_refresh ? "--full-refresh" : "--load_type full",
-    lookback: lookback ?? 0n,
-    backfill: from === undefined ? undefined : { from, to },
-    evolve: args.on_schema_change === "evolve",
-    format: args.output_format,
-  };
 }

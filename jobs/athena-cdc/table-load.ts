@@ -1,10 +1,11 @@
 import { UserError } from "../../lib/errors.js";
 import {
   type Bounds,
-  type Clock,
+  batchHistory,
   clockOf,
   deliveredRows,
   describeChange,
+  fitted,
   fixBounds,
   type IcebergCatalog,
   newestByKey,
@@ -12,12 +13,11 @@ import {
   readAttempt,
   readDelivered,
   rowsWithin,
-  type StoredSchema,
   schemaChange,
   schemaChanged,
   storedSchema,
+  tableChanges,
   undelivered,
-  watermarkOfTable,
   writeParquet,
 } from "../../lib/glue/incremental/index.js";
 import type { CatalogEntry, JobContext, TableReport, TableRun } from "../../lib/glue/index.js";
@@ -26,55 +26,43 @@ import {
   type Batch,
   childUri,
   formatTrackerTime,
-  type JsonValue,
   lineTracker,
   noTracker,
-  type OpenedTable,
-  parseTrackerTime,
   type TableBatches,
 } from "../../lib/storage/index.js";
 import { backfillRows } from "./backfill.js";
-import { publishToIceberg } from "./iceberg-output.js";
-import { JOB, type Settings } from "./job.js";
+import {
+  backfillProblem,
+  backfillRange,
+  type Circumstances,
+  type Decision,
+  decide,
+  describeRange,
+  micros,
+  type Standing,
+  standingOf,
+} from "./decision.js";
+import { type Commit, publishBatch } from "./iceberg-output.js";
 import { type Keys, keyOf } from "./keys.js";
+import { JOB, type Settings } from "./settings.js";
 import { sourceVersion } from "./source-version.js";
-
-/** How far a table was delivered. Times are documented timestamps, UTC. */
-export type Watermark = {
-  /** The greatest time that was delivered. */
-  readonly time: string;
-  /** The delivered rows are known from this time on. */
-  readonly knownFrom: string;
-  /** How many rows that are. */
-  readonly knownRows: string;
-};
-
-/** What else is kept with the state. */
-type Details = {
-  readonly schema: StoredSchema;
-  /** The source as it was before the batch was read, and what was looked for in it; `null`: not known. */
-  readonly source: string | null;
-  readonly format: Settings["format"];
-};
+import { columnsAfter, type Details, detailsOf, type Opened, type Watermark } from "./state.js";
 
 interface Parts {
   readonly entry: CatalogEntry;
   readonly keys: Keys;
+  /** `undefined`: the output is Parquet. */
   readonly catalog: IcebergCatalog | undefined;
   readonly spark: SparkSession;
 }
 
-/** What a batch is to load. */
-type Decision =
-  | { readonly kind: "everything"; readonly reason: string }
-  | {
-      readonly kind: "window";
-      readonly reason: string;
-      readonly from: bigint;
-      /** `undefined`: what was delivered is not known. */
-      readonly known: Watermark | undefined;
-      readonly delivered: string | undefined;
-    };
+/** What a batch leaves in the state. */
+interface Next {
+  readonly watermark: Watermark | null;
+  readonly delivered: Record<string, string>;
+  /** Default: the watermark's time. */
+  readonly tracker?: string | null;
+}
 
 /** The load of one table. */
 export class TableLoad {
@@ -85,6 +73,7 @@ export class TableLoad {
   readonly #report: TableReport;
   readonly #name: string;
   #version: string | null = null;
+  #opened: Opened = { state: undefined, tracker: { from: "state" }, abandoned: undefined, recovered: undefined };
 
   constructor(context: JobContext<unknown>, settings: Settings, parts: Parts, run: TableRun) {
     this.#context = context;
@@ -112,25 +101,40 @@ export class TableLoad {
       this.#warn("NO_UPDATED_AT", "there is no column updated_at; the table is loaded as a whole each time");
 
     const batches = this.#batches(shape);
-    const opened = this.#context.mode === "plan" ? await batches.peek() : await batches.open();
-    await this.#tellOpened(opened);
-    const stored = opened.state?.details as Details | null | undefined;
-    const change = stored?.schema === undefined ? undefined : schemaChange(stored.schema, storedSchema(schema));
+    const everything = this.#settings.full || clock === undefined;
+    this.#opened =
+      this.#context.mode === "plan" ? await batches.peek() : await batches.open({ discardUnfinished: everything });
+    const { state } = this.#opened;
+    await this.#tellOpened(this.#opened);
+    const before = detailsOf(state);
+    const columns = storedSchema(schema);
+    const change = before === undefined ? undefined : schemaChange(before.schema, columns);
     if (change !== undefined) {
       this.#report.details.schemaChange = describeChange(change);
       if (!this.#settings.evolve && !this.#settings.full) throw schemaChanged(this.#name, change);
       this.#warn("SCHEMA_CHANGED", `the columns changed since the last batch: ${describeChange(change)}`);
     }
-    const format = stored?.format ?? this.#settings.format;
-    if (this.#settings.backfill !== undefined) return await this.#backfill(source, shape, batches, opened, format);
-
-    const decision = await this.#decide(clock, opened, change !== undefined && change.retyped.length > 0, format);
+    if (!everything) this.#checkKey(shape);
+    const circumstances: Circumstances = {
+      settings: this.#settings,
+      timed: clock !== undefined,
+      schema: columns,
+      opened: this.#opened,
+      standing: everything ? undefined : await this.#standing(),
+    };
+    if (this.#settings.backfill !== undefined) {
+      const problem = backfillProblem(circumstances);
+      if (problem === undefined) return await this.#backfill(source, shape, batches);
+      throw new UserError("BACKFILL_IMPOSSIBLE", `${this.#name}: ${problem.problem}`, { hint: problem.hint });
+    }
+    const decision = decide(circumstances);
     this.#report.way = decision.kind === "everything" ? "full load" : "rows since the last run";
     this.#report.reason = decision.reason;
-    this.#report.stateBefore = opened.state?.watermark?.time ?? null;
+    this.#report.stateBefore = state?.watermark?.time ?? null;
+    await this.#checkOutput(shape, decision.kind === "everything");
     // A full load too: the next run is to find what it began with.
     this.#version = clock === undefined ? null : await this.#sourceVersion(source, shape);
-    const unchanged = this.#version !== null && this.#version === stored?.source && change === undefined;
+    const unchanged = this.#version !== null && this.#version === before?.source && change === undefined;
     if (unchanged && decision.kind === "window" && decision.known !== undefined) {
       return this.#nothing("the table has the same files as in the last run");
     }
@@ -145,93 +149,79 @@ export class TableLoad {
     await this.#load(source, shape, batches, decision, bounds);
   }
 
+  /** @throws UserError `KEY_CHANGED`: versions by another key can't be told from those that are there. */
+  #checkKey({ key }: RowShape): void {
+    const before = detailsOf(this.#opened.state)?.key;
+    if (before === undefined || before.join("\n").toLowerCase() === key.join("\n").toLowerCase()) return;
+    const told = (columns: readonly string[]) => (columns.length === 0 ? "none" : columns.join(", "));
+    throw new UserError(
+      "KEY_CHANGED",
+      `${this.#name}: the primary key is ${told(key)}, and the output was loaded with ${told(before)}`,
+      { hint: "Nothing was written. Correct the file of primary keys, or load the table afresh with --full-refresh" },
+    );
+  }
+
+  async #standing(): Promise<Standing | undefined> {
+    const { catalog, spark } = this.#parts;
+    if (catalog === undefined) return undefined;
+    const { state, recovered } = this.#opened;
+    // A plan sees the table before the batch that a run would finish.
+    if (this.#context.mode === "plan" && recovered !== undefined) return { kind: "same" };
+    const history = await this.#run.step("look at the Iceberg table", () => batchHistory(spark, catalog, this.#name));
+    return standingOf(history, state?.runId ?? null, detailsOf(state)?.fullLoad);
+  }
+
+  /**
+   * Finds out what would keep a batch from being published before it is stored as one that is to be.
+   *
+   * @throws UserError `ICEBERG_TYPE_CHANGE`, `ICEBERG_TYPE_MISSING`, `OUTPUT_IS_ICEBERG`.
+   */
+  async #checkOutput({ schema }: RowShape, full: boolean): Promise<void> {
+    const { catalog, spark } = this.#parts;
+    if (catalog !== undefined) {
+      await this.#run.step("compare the columns", () =>
+        tableChanges(spark, catalog, this.#name, storedSchema(schema), full),
+      );
+      return;
+    }
+    if (!full) return;
+    for await (const { uri } of this.#context.storage.list(`${this.#folder}/metadata/`)) {
+      if (!uri.endsWith(".metadata.json")) continue;
+      throw new UserError("OUTPUT_IS_ICEBERG", `${this.#folder} is an Iceberg table, whose files would be deleted`, {
+        hint: "Drop it (DROP TABLE ... PURGE), or give another --output_path and --cdc_path",
+      });
+    }
+  }
+
   async #sourceVersion(source: DataFrame, { key }: RowShape): Promise<string | null> {
     const files = await this.#run.step("look at the files", () => sourceVersion(source, this.#context.storage));
     return files === undefined ? null : [files, `lookback ${this.#settings.lookback}`, ...key].join(" ");
   }
 
   #batches(shape: RowShape): TableBatches<Watermark> {
-    const { catalog, spark } = this.#parts;
     return this.#run.batches<Watermark>({
       source: `${JOB} ${this.#settings.database}.${this.#name}`,
       tracker:
         shape.clock === undefined
           ? noTracker()
           : lineTracker(this.#context.storage, childUri(this.#settings.cdcPath, `${this.#name}.txt`)),
-      ...(catalog === undefined
-        ? {}
-        : { publish: publishToIceberg({ spark, catalog, table: this.#name, step: this.#run.step }) }),
+      publish: publishBatch({
+        spark: this.#parts.spark,
+        store: this.#context.storage,
+        output: this.#settings.output,
+        table: this.#name,
+        step: this.#run.step,
+      }),
     });
   }
 
-  async #tellOpened({ recovered, abandoned }: OpenedTable<Watermark>): Promise<void> {
+  async #tellOpened({ recovered, abandoned }: Opened): Promise<void> {
     if (recovered !== undefined)
       this.#warn("BATCH_FINISHED", `the batch that run ${recovered} had begun to publish was finished`);
     const session = (abandoned as { readonly sparkSessionId?: string } | null | undefined)?.sparkSessionId;
     if (session === undefined || this.#context.mode === "plan") return;
     // What a dead run left working writes where nobody looks; it only costs the server's time.
     await this.#parts.spark.interruptSession(session).catch(() => undefined);
-  }
-
-  async #decide(
-    clock: Clock | undefined,
-    opened: OpenedTable<Watermark>,
-    retyped: boolean,
-    format: Settings["format"],
-  ): Promise<Decision> {
-    const all = (reason: string): Decision => ({ kind: "everything", reason });
-    if (this.#settings.full) return all(this.#settings.fullBecause);
-    if (clock === undefined) return all("the table has no column updated_at");
-    if (retyped && this.#parts.catalog === undefined) {
-      return all("a column's type changed, and Parquet files with both types can't be read together");
-    }
-    if (format !== this.#settings.format) return all(`so far the output was ${format}`);
-    const { state, tracker } = opened;
-    const since = (from: bigint, reason: string): Decision => ({
-      kind: "window",
-      reason,
-      from,
-      known: undefined,
-      delivered: undefined,
-    });
-    if (tracker.from !== "state") {
-      if (tracker.value === null) {
-        const kept = state === undefined ? await this.#watermarkOfIceberg(undefined) : undefined;
-        if (typeof kept === "bigint")
-          return since(kept, "the state is gone; the Iceberg table says how far it was loaded");
-        return all(tracker.from === "reset" ? "the tracker was deleted" : "the first load of this table");
-      }
-      const from = parseTrackerTime(tracker.value) ?? 0n;
-      return since(
-        from,
-        tracker.from === "reset" ? "the tracker was reset by hand" : "the tracker of an earlier job counts",
-      );
-    }
-    const known = state?.watermark;
-    if (state === undefined || known === null || known === undefined) return all("nothing was loaded that has a time");
-    const rolledBack = await this.#watermarkOfIceberg(state.runId);
-    if (rolledBack === "missing") return all("the Iceberg table is gone");
-    if (rolledBack !== undefined) return since(rolledBack, "the Iceberg table is at another batch than the state");
-    const time = micros(known.time);
-    const wanted = time - this.#settings.lookback;
-    const knownFrom = micros(known.knownFrom);
-    return {
-      kind: "window",
-      reason: `rows from ${known.time} on`,
-      // Before that it isn't known what was delivered.
-      from: wanted > knownFrom ? wanted : knownFrom,
-      known,
-      delivered: state.delivered.rows,
-    };
-  }
-
-  /** The watermark of the table's last batch, unless that is the batch of a run. */
-  async #watermarkOfIceberg(runId: string | null | undefined): Promise<bigint | "missing" | undefined> {
-    const { catalog, spark } = this.#parts;
-    if (catalog === undefined) return undefined;
-    const last = await watermarkOfTable(spark, catalog, this.#name);
-    if (last === undefined) return (await spark.catalog.tableExists(catalog.table(this.#name))) ? undefined : "missing";
-    return last.runId === runId || last.watermark === undefined ? undefined : micros(last.watermark);
   }
 
   #tellBounds(bounds: Bounds | undefined): void {
@@ -260,7 +250,7 @@ export class TableLoad {
     if (!full && bounds?.to === undefined) return this.#nothing("no rows since the last run");
     const from = full ? undefined : decision.from;
     const to = endOf(bounds, decision);
-    const delivered = full || decision.delivered === undefined ? undefined : readDelivered(spark, decision.delivered);
+    const delivered = full ? undefined : await this.#delivered(decision, shape);
     const within = rowsWithin(source, shape.clock, { from, to, withoutTime: full });
     // A full load of rows that all have no time, or whose time hasn't come, has no upper bound to go by.
     const wanted =
@@ -296,6 +286,21 @@ export class TableLoad {
     await this.#publish(batch, shape, written.rows, full ? "replace" : "add", remove, next);
   }
 
+  /** The rows that were delivered from the batch's beginning on, in the form of the kept ones. */
+  async #delivered(
+    { delivered, from }: Decision & { kind: "window" },
+    shape: RowShape,
+  ): Promise<DataFrame | undefined> {
+    const { spark, catalog } = this.#parts;
+    const { clock } = shape;
+    if (delivered === undefined || clock === undefined) return undefined;
+    if (delivered !== "table") return readDelivered(spark, delivered.folder);
+    if (catalog === undefined) throw new TypeError("only an Iceberg table tells by itself what it holds");
+    const table = spark.table(catalog.table(this.#name));
+    const rows = fitted(table, storedSchema(await table.schema()), shape.schema);
+    return deliveredRows(rows, { ...shape, clock }, from, undefined);
+  }
+
   /** Has the executors keep which rows near the watermark were delivered. */
   async #deliver(
     batch: Batch<Watermark>,
@@ -329,38 +334,37 @@ export class TableLoad {
     batch: Batch<Watermark>,
     shape: RowShape,
     rows: bigint,
-    mode: "replace" | "add" | "range",
+    mode: Commit["mode"],
     remove: readonly string[],
-    next: {
-      readonly watermark: Watermark | null;
-      readonly delivered: Record<string, string>;
-      readonly tracker?: string | null;
-    },
+    next: Next,
     range?: { readonly from: bigint; readonly to: bigint },
   ): Promise<void> {
-    const commit: JsonValue =
-      this.#parts.catalog === undefined
-        ? null
-        : {
-            mode,
-            attempt: rows > 0n ? batch.attempt : null,
-            key: shape.key,
-            clock: shape.clock?.name ?? null,
-            schema: storedSchema(shape.schema),
-            watermark: next.watermark?.time ?? null,
-            ...(range === undefined
-              ? {}
-              : { range: { from: formatTrackerTime(range.from), to: formatTrackerTime(range.to) } }),
-          };
+    const before = detailsOf(this.#opened.state);
+    const fullLoad = mode === "replace" ? this.#context.runId : (before?.fullLoad ?? null);
+    const schema = storedSchema(shape.schema);
+    const commit: Commit = {
+      mode,
+      database: this.#settings.icebergDatabase,
+      fullLoad,
+      attempt: rows > 0n ? batch.attempt : null,
+      key: shape.key,
+      clock: shape.clock?.name ?? null,
+      schema,
+      watermark: next.watermark?.time ?? null,
+      range: range === undefined ? null : { from: formatTrackerTime(range.from), to: formatTrackerTime(range.to) },
+    };
     await batch.publish({
       add: rows > 0n,
       remove,
-      commit,
+      commit: this.#parts.catalog === undefined ? null : commit,
       tracker: next.watermark?.time ?? null,
       details: {
-        schema: storedSchema(shape.schema),
-        format: this.#settings.format,
+        schema,
+        written: mode === "replace" ? schema : columnsAfter(before?.written ?? before?.schema ?? [], schema),
         source: this.#version,
+        format: this.#settings.format,
+        key: shape.key,
+        fullLoad,
       } satisfies Details,
       ...next,
     });
@@ -375,41 +379,19 @@ export class TableLoad {
   }
 
   /** Loads a range again in place of what was delivered of it. */
-  async #backfill(
-    source: DataFrame,
-    shape: RowShape,
-    batches: TableBatches<Watermark>,
-    { state, tracker }: OpenedTable<Watermark>,
-    format: Settings["format"],
-  ): Promise<void> {
+  async #backfill(source: DataFrame, shape: RowShape, batches: TableBatches<Watermark>): Promise<void> {
     const { spark, catalog } = this.#parts;
     const { clock } = shape;
-    const known = state?.watermark;
+    const { state } = this.#opened;
+    const known = state?.watermark ?? undefined;
     const wanted = this.#settings.backfill;
-    if (wanted === undefined) return;
-    if (
-      clock === undefined ||
-      known === undefined ||
-      known === null ||
-      tracker.from !== "state" ||
-      state === undefined ||
-      format !== this.#settings.format
-    ) {
-      throw new UserError(
-        "BACKFILL_IMPOSSIBLE",
-        `${this.#name}: there is nothing that a part of could be loaded again`,
-        {
-          hint: clock === undefined ? "The table has no column updated_at" : "Run without --from first",
-        },
-      );
-    }
-    const time = micros(known.time);
-    // What is later comes with the next run.
-    const range = { from: wanted.from, to: wanted.to === undefined || wanted.to > time ? time : wanted.to };
+    if (wanted === undefined || clock === undefined || state === undefined || known === undefined) return;
+    const range = backfillRange(wanted, known);
     this.#report.way = "backfill";
-    this.#report.reason = `${formatTrackerTime(range.from)} to ${formatTrackerTime(range.to)}`;
+    this.#report.reason = describeRange(range);
     this.#report.stateBefore = this.#report.stateAfter = known.time;
     if (range.from > range.to) return this.#nothing("the range is later than what was loaded");
+    await this.#checkOutput(shape, false);
     const fresh = newestByKey(rowsWithin(source, clock, { ...range, withoutTime: false }), shape);
     const { rows, remove } =
       catalog === undefined
@@ -457,12 +439,6 @@ export class TableLoad {
   #warn(code: string, message: string): void {
     this.#context.report.warn(code, `${this.#name}: ${message}`);
   }
-}
-
-function micros(text: string): bigint {
-  const value = parseTrackerTime(text);
-  if (value === undefined) throw new TypeError(`${text} is no time of a state`);
-  return value;
 }
 
 /** The end of the batch: it never goes back, also when the source's newest rows were deleted. */

@@ -86,6 +86,27 @@ function microsOf(column: Column, kind: ClockKind): Column {
 }
 
 /**
+ * {@link Clock.micros} as SQL, for statements in which a column needs a table before it.
+ *
+ * @param column quoted, e.g. "t.`updated_at`".
+ */
+export function microsSql({ kind }: Pick<Clock, "kind">, column: string): string {
+  switch (kind) {
+    case "timestamp":
+      return `unix_micros(${column})`;
+    case "timestamp_ntz":
+    case "date":
+      return `unix_micros(CAST(${column} AS TIMESTAMP))`;
+    case "epoch": {
+      const value = `CAST(${column} AS BIGINT)`;
+      return `CASE WHEN abs(${value}) < 100000000000 THEN ${value} * 1000000 WHEN abs(${value}) < 100000000000000 THEN ${value} * 1000 ELSE ${value} END`;
+    }
+    case "text":
+      return `CASE WHEN ${column} RLIKE r'${ISO_TEXT}' THEN unix_micros(CAST(${column} AS TIMESTAMP)) END`;
+  }
+}
+
+/**
  * How much wider the filter is that sources may skip files by. ORC's statistics of timestamps are off by up to a millisecond
  * (Spark 3.5 drops rows of the bound's own millisecond), and by the change to winter time when the JVM's zone has one.
  */

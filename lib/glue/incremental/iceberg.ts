@@ -1,12 +1,13 @@
 import { createHash, randomBytes } from "node:crypto";
 import { ExitCode, UserError } from "../../errors.js";
 import * as f from "../../spark/functions/index.js";
-import { type DataFrame, quoteName, type SparkSession, type StructType, simpleString } from "../../spark/index.js";
+import { type DataFrame, quoteName, type SparkSession, type StructType, sqlType } from "../../spark/index.js";
 import { childUri, hadoopPath, isS3Uri, type Step } from "../../storage/index.js";
 import type { StoredSchema } from "./schema-changes.js";
 
 const BATCH = "glue-connect.batch-id";
 const WATERMARK = "glue-connect.watermark";
+const FULL_LOAD = "glue-connect.full-load";
 const BRANCH = "glue_connect_";
 const MAX_TRIES = 4;
 
@@ -101,6 +102,50 @@ async function batchesOf(spark: SparkSession, table: string) {
   return rows.map((row) => ({ runId: row.getString("id") ?? "", watermark: row.getString("watermark") ?? undefined }));
 }
 
+/** What a table knows of the batches that were committed to it. */
+export interface BatchHistory {
+  /** The last one that main has. */
+  readonly last: { readonly runId: string; readonly watermark: string | undefined } | undefined;
+  /** Runs of all batches whose snapshots are there, also of those that a rollback took out of main. */
+  readonly all: ReadonlySet<string>;
+  /** The run that made the table's rows anew last, see {@link markFullLoad}. */
+  readonly fullLoad: string | undefined;
+}
+
+/** `undefined`: there is no such table. */
+export async function batchHistory(
+  spark: SparkSession,
+  catalog: IcebergCatalog,
+  table: string,
+): Promise<BatchHistory | undefined> {
+  const name = catalog.table(table);
+  if (!(await spark.catalog.tableExists(name))) return undefined;
+  const snapshots = await spark.sql(`SELECT DISTINCT summary['${BATCH}'] FROM ${name}.snapshots`);
+  const [batches, rows, fullLoad] = await Promise.all([
+    batchesOf(spark, name),
+    snapshots.collect(),
+    fullLoadOf(spark, catalog, table),
+  ]);
+  return { last: batches[0], all: new Set(rows.flatMap((row) => row.getString(0) ?? [])), fullLoad };
+}
+
+/** The run that {@link markFullLoad} has noted; `undefined`: none, or there is no such table. */
+export async function fullLoadOf(
+  spark: SparkSession,
+  catalog: IcebergCatalog,
+  table: string,
+): Promise<string | undefined> {
+  const name = catalog.table(table);
+  if (!(await spark.catalog.tableExists(name))) return undefined;
+  const properties = await (await spark.sql(`SHOW TBLPROPERTIES ${name}`)).collect();
+  return properties.find((row) => row.getString(0) === FULL_LOAD)?.getString(1) ?? undefined;
+}
+
+/** Notes in a table's properties which run made its rows anew: maintenance expires snapshots, and another table of the name hasn't got it. */
+export async function markFullLoad(spark: SparkSession, table: string, runId: string): Promise<void> {
+  await spark.sql(`ALTER TABLE ${table} SET TBLPROPERTIES ('${FULL_LOAD}' = '${runId}')`);
+}
+
 /**
  * Publishes a batch as commits of an Iceberg table. They are made on a branch of this process's own that begins at main, and
  * main is moved to its end by `fast_forward`, which Iceberg refuses when main has moved since the branch began. That main
@@ -173,7 +218,7 @@ export function fitted(rows: DataFrame, present: StoredSchema, table: StructType
   const names = new Set(present.map(([name]) => name.toLowerCase()));
   return rows.select(
     ...table.fields.map(({ name, dataType }) =>
-      (names.has(name.toLowerCase()) ? f.col(quoteName(name)) : f.lit(null)).cast(simpleString(dataType)).as(name),
+      (names.has(name.toLowerCase()) ? f.col(quoteName(name)) : f.lit(null)).cast(sqlType(dataType)).as(name),
     ),
   );
 }
@@ -183,7 +228,7 @@ export function fitted(rows: DataFrame, present: StoredSchema, table: StructType
  * published: what Iceberg refuses then would be refused for ever.
  *
  * @param replace all rows are replaced: a column whose type can't become the new one is dropped and added.
- * @throws UserError `ICEBERG_TYPE_CHANGE` with every column that can't change as the source did.
+ * @throws UserError `ICEBERG_TYPE_CHANGE` with every column that can't change as the source did, `ICEBERG_TYPE_MISSING`.
  */
 export async function tableChanges(
   spark: SparkSession,
@@ -193,9 +238,16 @@ export async function tableChanges(
   replace = false,
 ): Promise<readonly string[]> {
   const name = catalog.table(table);
+  const without = schema.filter(([, type]) => /(?<=^|[:<,])(?:void|interval|variant)\b/.test(type));
+  if (without.length > 0) {
+    throw new UserError("ICEBERG_TYPE_MISSING", `${name} can't take the source's rows: Iceberg has no such types`, {
+      problems: without.map(([column, type]) => `${column} is ${type}`),
+      hint: "Give these columns another type in the source, or leave the table out",
+    });
+  }
   if (!(await spark.catalog.tableExists(name))) return [];
   const { fields } = await spark.table(name).schema();
-  const present = new Map(fields.map((field) => [field.name.toLowerCase(), simpleString(field.dataType)]));
+  const present = new Map(fields.map((field) => [field.name.toLowerCase(), sqlType(field.dataType)]));
   const problems: string[] = [];
   const statements = schema.flatMap(([column, type]) => {
     const now = present.get(column.toLowerCase());

@@ -1,7 +1,7 @@
 import { UserError } from "../../errors.js";
-import { type StructType, simpleString } from "../../spark/index.js";
+import { type StructType, sqlType } from "../../spark/index.js";
 
-/** A schema as the state keeps it: names and types in order. */
+/** A schema as the state keeps it: names and types (in SQL) in order. */
 export type StoredSchema = readonly (readonly [name: string, type: string])[];
 
 /** What became of a table's columns since the last batch. */
@@ -13,7 +13,7 @@ export interface SchemaChange {
 }
 
 export function storedSchema(schema: StructType): StoredSchema {
-  return schema.fields.map(({ name, dataType }) => [name, simpleString(dataType)]);
+  return schema.fields.map(({ name, dataType }) => [name, sqlType(dataType)]);
 }
 
 /** `undefined` when nothing changed; order and case of names are no change. */

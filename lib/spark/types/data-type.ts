@@ -198,6 +198,27 @@ export function simpleString(type: DataType): string {
 }
 
 /**
+ * The type as SQL: as {@link simpleString}, but names of nested fields are quoted where SQL asks for it.
+ *
+ * @example
+ * sqlType(types.struct([types.field("user-id", types.int)])); // "struct<`user-id`:int>"
+ */
+export function sqlType(type: DataType): string {
+  switch (type.kind) {
+    case "array":
+      return `array<${sqlType(type.elementType)}>`;
+    case "map":
+      return `map<${sqlType(type.keyType)},${sqlType(type.valueType)}>`;
+    case "struct":
+      return `struct<${type.fields
+        .map(({ name, dataType }) => `${/^[A-Za-z_]\w*$/.test(name) ? name : quoteName(name)}:${sqlType(dataType)}`)
+        .join(",")}>`;
+    default:
+      return simpleString(type);
+  }
+}
+
+/**
  * A schema as DDL that Spark reads back to the same one: names are quoted, nested fields keep NOT NULL and comments.
  *
  * @example

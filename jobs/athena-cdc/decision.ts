@@ -1,0 +1,178 @@
+import { type BatchHistory, type StoredSchema, schemaChange } from "../../lib/glue/incremental/index.js";
+import { formatTrackerTime, parseTrackerTime } from "../../lib/storage/index.js";
+import type { Settings } from "./settings.js";
+import { detailsOf, type Opened, type Watermark } from "./state.js";
+
+/** What a batch is to load. Times are microseconds since 1970, UTC. */
+export type Decision =
+  | { readonly kind: "everything"; readonly reason: string }
+  | {
+      readonly kind: "window";
+      readonly reason: string;
+      readonly from: bigint;
+      /** The watermark that the batch goes on from; `undefined`: another one counts. */
+      readonly known: Watermark | undefined;
+      /** What tells which rows were delivered: a dataset, the Iceberg table's own rows, or nothing. */
+      readonly delivered: { readonly folder: string } | "table" | undefined;
+    };
+
+/** Where an Iceberg table stands, as seen from the state. */
+export type Standing =
+  | { readonly kind: "same" }
+  | { readonly kind: "missing" }
+  /** It isn't the table that the state knows, or nothing says how far it was loaded. */
+  | { readonly kind: "unknown" }
+  /** Its last batch isn't the state's. */
+  | { readonly kind: "other"; readonly watermark: string };
+
+/** What a decision goes by. */
+export interface Circumstances {
+  readonly settings: Pick<Settings, "full" | "fullBecause" | "lookback" | "format">;
+  /** Whether the table has a column updated_at. */
+  readonly timed: boolean;
+  /** The source's columns. */
+  readonly schema: StoredSchema;
+  readonly opened: Opened;
+  /** `undefined` for Parquet. */
+  readonly standing: Standing | undefined;
+}
+
+/** Decides what to load of a table. */
+export function decide(circumstances: Circumstances): Decision {
+  const { settings, timed, opened, standing } = circumstances;
+  const { state, tracker } = opened;
+  if (settings.full) return everything(settings.fullBecause);
+  if (!timed) return everything("the table has no column updated_at");
+  const before = detailsOf(state);
+  if (before !== undefined && before.format !== settings.format) {
+    return everything(`so far the output was ${before.format}`);
+  }
+  if (settings.format === "parquet" && retyped(circumstances).length > 0) {
+    return everything("a column's type changed, and Parquet files with both types can't be read together");
+  }
+  const known = state?.watermark ?? undefined;
+  if (known !== undefined && standing?.kind === "missing") return everything("the Iceberg table is gone");
+  if (known !== undefined && standing?.kind === "unknown") {
+    return everything("the Iceberg table holds no batch that says how far it was loaded");
+  }
+  if (tracker.from !== "state") {
+    const isOfTable = standing?.kind === "other" && (tracker.value === null || tracker.value === standing.watermark);
+    if (state === undefined && isOfTable) {
+      return fromTable(standing, settings, "the state is gone; the Iceberg table says how far it was loaded");
+    }
+    if (tracker.value === null) {
+      return everything(tracker.from === "reset" ? "the tracker was deleted" : "the first load of this table");
+    }
+    const reason = tracker.from === "reset" ? "the tracker was reset by hand" : "the tracker of an earlier job counts";
+    return {
+      kind: "window",
+      reason,
+      from: parseTrackerTime(tracker.value) ?? 0n,
+      known: undefined,
+      delivered: undefined,
+    };
+  }
+  if (state === undefined || known === undefined) return everything("nothing was loaded that has a time");
+  if (standing?.kind === "other") {
+    return fromTable(standing, settings, "the Iceberg table is at another batch than the state");
+  }
+  const wanted = micros(known.time) - settings.lookback;
+  const knownFrom = micros(known.knownFrom);
+  const folder = state.delivered.rows;
+  return {
+    kind: "window",
+    reason: `rows from ${known.time} on`,
+    // Before that it isn't known what was delivered.
+    from: wanted > knownFrom ? wanted : knownFrom,
+    known,
+    delivered: folder === undefined ? undefined : { folder },
+  };
+}
+
+function fromTable({ watermark }: { readonly watermark: string }, settings: Circumstances["settings"], reason: string) {
+  return {
+    kind: "window" as const,
+    reason: `${reason}: ${watermark}`,
+    from: micros(watermark) - settings.lookback,
+    known: undefined,
+    delivered: "table" as const,
+  };
+}
+
+/** Columns whose type isn't the one that rows of the output have, in words. */
+export function retyped({ opened, schema }: Circumstances): readonly string[] {
+  const before = detailsOf(opened.state);
+  return before === undefined ? [] : (schemaChange(before.written ?? before.schema, schema)?.retyped ?? []);
+}
+
+/**
+ * What stands against loading a range again; `undefined`: nothing.
+ *
+ * @returns what is so, and what to do about it.
+ */
+export function backfillProblem(
+  circumstances: Circumstances,
+): { readonly problem: string; readonly hint: string } | undefined {
+  const { settings, timed, opened, standing } = circumstances;
+  const before = detailsOf(opened.state);
+  if (!timed) return { problem: "the table has no column updated_at", hint: "Run without --from" };
+  const first = { hint: "Run without --from first" };
+  if (opened.state?.watermark == null || before === undefined) {
+    return { problem: "nothing was loaded that a part of could be loaded again", ...first };
+  }
+  if (opened.tracker.from !== "state") return { problem: "the tracker isn't what the last run wrote", ...first };
+  if (before.format !== settings.format) return { problem: `so far the output was ${before.format}`, ...first };
+  const changed = retyped(circumstances);
+  if (settings.format === "parquet" && changed.length > 0) {
+    return { problem: `the files that stay have other types: ${changed.join(", ")}`, ...first };
+  }
+  if (standing !== undefined && standing.kind !== "same") {
+    return { problem: "the Iceberg table isn't at the batch that the last run wrote", ...first };
+  }
+  return undefined;
+}
+
+/**
+ * Where a table stands, by the batches in its snapshots.
+ *
+ * @param runId the run of the state's last batch; `null`: there is none.
+ * @param fullLoad the run of the state's last full load.
+ */
+export function standingOf(
+  history: BatchHistory | undefined,
+  runId: string | null,
+  fullLoad: string | null | undefined,
+): Standing {
+  if (history === undefined) return { kind: "missing" };
+  const { last } = history;
+  if (runId !== null && last?.runId === runId) return { kind: "same" };
+  if (last?.watermark !== undefined) return { kind: "other", watermark: last.watermark };
+  if (last !== undefined || runId === null || history.all.has(runId)) return { kind: "unknown" };
+  // Maintenance has expired the batch's snapshot, unless this is another table of the same name.
+  const isSame = fullLoad === undefined || fullLoad === null || history.fullLoad === fullLoad;
+  return { kind: isSame ? "same" : "unknown" };
+}
+
+/** Microseconds of a time in a state. */
+export function micros(text: string): bigint {
+  const value = parseTrackerTime(text);
+  if (value === undefined) throw new TypeError(`${text} is no time of a state`);
+  return value;
+}
+
+/** The range that a backfill loads: what is later than the watermark comes with the next run. */
+export function backfillRange(
+  wanted: { readonly from: bigint; readonly to: bigint | undefined },
+  { time }: Watermark,
+): { readonly from: bigint; readonly to: bigint } {
+  const last = micros(time);
+  return { from: wanted.from, to: wanted.to === undefined || wanted.to > last ? last : wanted.to };
+}
+
+/** For reports. */
+export const describeRange = ({ from, to }: { readonly from: bigint; readonly to: bigint }) =>
+  `${formatTrackerTime(from)} to ${formatTrackerTime(to)}`;
+
+function everything(reason: string): Decision {
+  return { kind: "everything", reason };
+}

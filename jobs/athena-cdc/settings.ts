@@ -1,0 +1,90 @@
+import { ExitCode, UserError } from "../../lib/errors.js";
+import { parseDuration } from "../../lib/glue/incremental/index.js";
+import { stateFolderBeside } from "../../lib/glue/index.js";
+import { parseTrackerTime } from "../../lib/storage/index.js";
+
+export const JOB = "athena-cdc";
+
+export type Format = "parquet" | "iceberg";
+
+/** The arguments as they were given. */
+export interface Arguments {
+  readonly athena_database_name: string;
+  readonly output_path: string;
+  readonly cdc_path: string;
+  readonly load_type: "full" | "incremental";
+  readonly parallelism: number;
+  readonly lookback: string;
+  readonly from: string | undefined;
+  readonly to: string | undefined;
+  readonly full_refresh: boolean;
+  readonly on_schema_change: "evolve" | "fail";
+  readonly output_format: Format;
+  readonly iceberg_database: string | undefined;
+}
+
+/** What the arguments come to, once they are known to make sense together. */
+export interface Settings {
+  readonly database: string;
+  /** Without a slash at the end. */
+  readonly output: string;
+  readonly cdcPath: string;
+  readonly stateFolder: string;
+  readonly full: boolean;
+  readonly fullBecause: string;
+  /** Microseconds. */
+  readonly lookback: bigint;
+  readonly backfill: { readonly from: bigint; readonly to: bigint | undefined } | undefined;
+  readonly evolve: boolean;
+  readonly format: Format;
+  /** In Glue, for tables on S3. */
+  readonly icebergDatabase: string;
+}
+
+/** @throws UserError `ARGUMENTS_INVALID` with all that is wrong. */
+export function readSettings(args: Arguments): Settings {
+  const problems: string[] = [];
+  const lookback = parseDuration(args.lookback);
+  if (lookback === undefined)
+    problems.push(`--lookback must be like 90s, 15m, 2h or 1d; it is ${JSON.stringify(args.lookback)}`);
+  const time = (name: "from" | "to") => {
+    const text = args[name];
+    const micros = text === undefined ? undefined : parseTrackerTime(text);
+    if (text !== undefined && micros === undefined) {
+      problems.push(
+        `--${name} must be a UTC time like 2026-03-01 or "2026-03-01 10:00:00"; it is ${JSON.stringify(text)}`,
+      );
+    }
+    return micros;
+  };
+  const [from, to] = [time("from"), time("to")];
+  if (args.to !== undefined && args.from === undefined) problems.push("--to needs --from");
+  if (from !== undefined && to !== undefined && to < from) problems.push("--to is before --from");
+  if (args.from !== undefined && (args.full_refresh || args.load_type === "full")) {
+    problems.push("--from is for a part of what was loaded, and a full load takes everything: leave one of them out");
+  }
+  if (problems.length > 0) {
+    throw new UserError(
+      "ARGUMENTS_INVALID",
+      problems.length === 1 ? "One argument is wrong" : `${problems.length} arguments are wrong`,
+      {
+        problems,
+        exitCode: ExitCode.usage,
+      },
+    );
+  }
+  const cdcPath = args.cdc_path.replace(/\/+$/, "");
+  return {
+    database: args.athena_database_name,
+    output: args.output_path.replace(/\/+$/, ""),
+    cdcPath,
+    stateFolder: stateFolderBeside(`${cdcPath}/`, JOB),
+    full: args.load_type === "full" || args.full_refresh,
+    fullBecause: args.full_refresh ? "--full-refresh" : "--load_type full",
+    lookback: lookback ?? 0n,
+    backfill: from === undefined ? undefined : { from, to },
+    evolve: args.on_schema_change === "evolve",
+    format: args.output_format,
+    icebergDatabase: args.iceberg_database ?? `${args.athena_database_name}_cdc`,
+  };
+}

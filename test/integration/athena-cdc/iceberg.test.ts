@@ -1,0 +1,104 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
+import { AthenaScenario } from "../../support/athena-scenario.js";
+
+let s: AthenaScenario;
+beforeAll(async () => {
+  s = await AthenaScenario.create(inject("sparkRemote"));
+  await s.spark.conf.set({
+    "spark.sql.catalog.out": "org.apache.iceberg.spark.SparkCatalog",
+    "spark.sql.catalog.out.type": "hadoop",
+    "spark.sql.catalog.out.warehouse": join(s.folder, "out"),
+    "spark.sql.catalog.out.cache-enabled": "false",
+  });
+});
+afterAll(() => s[Symbol.asyncDispose]());
+
+const ICEBERG = ["--output_format", "iceberg"];
+const load = (table: string, ...args: readonly string[]) => s.load(table, ...ICEBERG, ...args);
+const output = (table: string) => s.rows(`SELECT * FROM out.${table}`);
+const intent = (table: string) =>
+  JSON.parse(readFileSync(join(s.folder, "cdc", "_glue_connect", "athena-cdc", `${table}.json`), "utf8")).intent;
+
+async function create(table: string, columns: string, values: string): Promise<void> {
+  await s.sql(table, `CREATE TABLE $t (${columns}) USING parquet`, `INSERT INTO $t VALUES ${values}`);
+}
+
+describe("athena-cdc to Iceberg", () => {
+  const snapshot = async (which: string) =>
+    (await (await s.spark.sql(`SELECT snapshot_id FROM out.bag.snapshots ${which}`)).collect())[0]?.getBigInt(0);
+
+  test("after a rollback the rows since then come again, those at the batch's time not", async () => {
+    const row = "(1, TIMESTAMP'2026-03-01 10:00:00')";
+    await create("bag", "id BIGINT, updated_at TIMESTAMP", `${row}, ${row}`);
+    await load("bag");
+    const first = await snapshot("ORDER BY committed_at DESC LIMIT 1");
+    await s.sql("bag", `INSERT INTO $t VALUES ${row}, (2, TIMESTAMP'2026-03-02 10:00:00')`);
+    expect((await load("bag")).inserted).toBe(2);
+    await s.spark.sql(`CALL out.system.rollback_to_snapshot('bag', ${first})`);
+    expect((await s.run(["--tables", "bag", ...ICEBERG, "--from", "2026-03-01"])).report.table("bag").error?.code).toBe(
+      "BACKFILL_IMPOSSIBLE",
+    );
+    expect(await load("bag")).toMatchObject({ inserted: 2, reason: expect.stringContaining("at another batch") });
+    expect(await output("bag")).toEqual(await s.source("bag"));
+  });
+
+  test("rolled back to where no batch is left, everything comes again", async () => {
+    const empty = await snapshot("WHERE parent_id IS NULL");
+    await s.spark.sql(`CALL out.system.rollback_to_snapshot('bag', ${empty})`);
+    expect(await load("bag")).toMatchObject({ way: "full load", inserted: 4 });
+    expect(await output("bag")).toEqual(await s.source("bag"));
+  });
+
+  test("a change that Iceberg refuses is found before anything is stored, and a full refresh answers it", async () => {
+    await create(
+      "typed",
+      "id INT, n STRUCT<`user-id`: INT, l: ARRAY<SMALLINT>>, updated_at STRING",
+      "(1, named_struct('user-id', 1, 'l', array(1S)), '2026-03-01T12:00:00+02:00')",
+    );
+    s.keys("typed.csv", "typed,id");
+    await load("typed");
+    // By its text it is older than the row that is there, by its time newer.
+    await s.sql("typed", "INSERT INTO $t VALUES (1, NULL, '2026-03-01 11:00:00')");
+    expect((await load("typed")).inserted).toBe(1);
+    expect(await output("typed")).toEqual(['{"id":1,"n":null,"updated_at":"2026-03-01 11:00:00"}']);
+    await s.sql(
+      "typed",
+      "DROP TABLE $t",
+      `CREATE TABLE $t (id STRING, updated_at STRING) USING parquet LOCATION '${join(s.folder, "typed2")}'`,
+      "INSERT INTO $t VALUES ('x', '2026-03-02')",
+    );
+    const { report } = await s.run(["--tables", "typed", ...ICEBERG]);
+    expect(report.table("typed").error?.code).toBe("ICEBERG_TYPE_CHANGE");
+    expect(intent("typed")).toBeNull();
+    await load("typed", "--full-refresh", "--yes");
+    expect(await s.rows("SELECT id, updated_at FROM out.typed")).toEqual(await s.source("typed"));
+    s.keys("typed2.csv", "typed,updated_at");
+    const rekeyed = await s.run(["--tables", "typed", ...ICEBERG]);
+    expect(rekeyed.report.table("typed").error?.code).toBe("KEY_CHANGED");
+    s.keys("typed3.csv", "none,none");
+  });
+
+  test("a batch is finished in the format that it was begun in; the files of an Iceberg table aren't deleted for Parquet's sake", async () => {
+    await create("crossed", "id BIGINT, updated_at TIMESTAMP", "(1, TIMESTAMP'2026-03-01 10:00:00')");
+    const die = (args: readonly string[]) =>
+      s.run(["--tables", "crossed", ...args], {
+        onStep: ({ name, phase }) => {
+          if (name === "publish" && phase === "start") throw new Error("died");
+        },
+      });
+    expect((await die([])).exitCode).toBe(1);
+    expect(intent("crossed").kind).toBe("publishing");
+    expect(await load("crossed")).toMatchObject({ reason: "so far the output was parquet", inserted: 1 });
+    expect(s.files("crossed")).toHaveLength(1);
+    await s.sql("crossed", "INSERT INTO $t VALUES (2, TIMESTAMP'2026-03-02 10:00:00')");
+    expect((await die(ICEBERG)).exitCode).toBe(1);
+    const { report } = await s.run(["--tables", "crossed"]);
+    expect(report.table("crossed").error?.code).toBe("OUTPUT_IS_ICEBERG");
+    expect(await output("crossed")).toEqual(await s.source("crossed"));
+    await s.spark.sql("DROP TABLE out.crossed PURGE");
+    expect(await load("crossed")).toMatchObject({ reason: "the Iceberg table is gone", inserted: 2 });
+    expect(await output("crossed")).toEqual(await s.source("crossed"));
+  });
+});
