@@ -25,9 +25,21 @@ export function asWritten(rows: DataFrame, { shape, batchAt }: WrittenForm): Dat
   );
 }
 
-/** Those of a window's rows that were not delivered yet, or have changed since. */
-export function undeliveredRows(spark: SparkSession, rows: DataFrame, form: WrittenForm, delivered: string): DataFrame {
-  return asWritten(undeliveredCurrent(rows, form.shape, readDelivered(spark, delivered), KNOWN), form);
+/**
+ * Those of a window's rows that were not delivered yet, or have changed since.
+ *
+ * @param delivered what was, and the time from which on it is replaced.
+ */
+export function undeliveredRows(
+  spark: SparkSession,
+  rows: DataFrame,
+  form: WrittenForm,
+  delivered: { readonly folder: string; readonly replacedFrom: bigint | undefined },
+): DataFrame {
+  const { folder, replacedFrom } = delivered;
+  const all = readDelivered(spark, folder);
+  const staying = replacedFrom === undefined ? all : all.where(f.col("time").lt(f.lit(replacedFrom)));
+  return asWritten(undeliveredCurrent(rows, form.shape, staying, KNOWN), form);
 }
 
 /** The marks of keys that are gone, out of files that a backfill makes anew: who is gone stays gone. */

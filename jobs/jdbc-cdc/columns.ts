@@ -49,7 +49,7 @@ export function clockValue(columns: readonly SparkColumn[], clock: SqlClock, mic
 }
 
 /** @throws UserError `COLUMN_NAMES_UNUSABLE`. */
-export function checkNames(columns: readonly SparkColumn[]): void {
+export function checkNames(columns: readonly { readonly name: string }[]): void {
   const taken = new Set([PARTITION, BATCH_AT, DELETED]);
   const seen = new Map<string, string>();
   const problems = columns.flatMap(({ name }) => {

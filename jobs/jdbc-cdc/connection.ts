@@ -56,6 +56,14 @@ export function postgresSettings({ name, properties }: CatalogConnection, databa
       problems.push(`JDBC_CONNECTION_URL: the parameter ${parameter} is not supported`);
     }
   }
+  const encrypted = JDBC_ENFORCE_SSL?.toLowerCase() === "true" || parameters.get("ssl") === "true";
+  const mode = parameters.get("sslmode");
+  if (encrypted && mode !== null && ["disable", "allow", "prefer"].includes(mode)) {
+    const which = parameters.get("ssl") === "true" ? "its ssl=true" : "JDBC_ENFORCE_SSL";
+    problems.push(`JDBC_CONNECTION_URL: sslmode=${mode} lets the connection go unencrypted, and ${which} forbids it`);
+  }
+  const path = decoded(match?.[3] ?? "");
+  if (path === undefined) problems.push("JDBC_CONNECTION_URL: a % in the database's name is written %25");
   if (SECRET_ID === undefined && (USERNAME === undefined || PASSWORD === undefined)) {
     problems.push("SECRET_ID is missing, and USERNAME with PASSWORD is not there either");
   }
@@ -66,18 +74,25 @@ export function postgresSettings({ name, properties }: CatalogConnection, databa
       exitCode: ExitCode.configuration,
     });
   }
-  const encrypted = JDBC_ENFORCE_SSL === "true" || parameters.get("ssl") === "true";
   return {
     host: (match?.[1] ?? "").replace(/^\[(.*)\]$/, "$1"),
     port: match?.[2] === undefined ? undefined : Number(match[2]),
-    database: decodeURIComponent(match?.[3] || (database ?? "")) || undefined,
+    database: path || database || undefined,
     secret: SECRET_ID,
     ...(SECRET_ID === undefined && USERNAME !== undefined && PASSWORD !== undefined
       ? { login: { username: USERNAME, password: PASSWORD } }
       : {}),
-    sslMode: parameters.get("sslmode") ?? (encrypted ? "require" : undefined),
+    sslMode: mode ?? (encrypted ? "require" : undefined),
     sslRootCertificate: parameters.get("sslrootcert") ?? undefined,
   };
+}
+
+function decoded(text: string): string | undefined {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return undefined;
+  }
 }
 
 function invalid(reference: string, why: string): UserError {

@@ -3,7 +3,8 @@ import { writtenSince } from "../../lib/postgres/exported-snapshot.js";
 import type { SourceTable } from "../../lib/postgres/source-tables.js";
 import { type OpenedTable, parseTrackerTime } from "../../lib/storage/index.js";
 import type { Arguments, Settings } from "./arguments.js";
-import { type Details, schemaDifferences, type Watermark } from "./state.js";
+import type { SqlClock } from "./clock.js";
+import { type Details, digestOf, newParts, schemaDifferences, type Watermark, wasRewritten } from "./state.js";
 
 const DAY = 86_400_000_000n;
 
@@ -19,8 +20,10 @@ export type Decision =
       readonly kind: "changes";
       readonly reason: string;
       readonly from: bigint;
-      /** SQL condition: rows written since the last batch, which count whatever their time. */
+      /** SQL condition: rows written since the last batch, or in partitions that are new, which count whatever their time. */
       readonly late: string | undefined;
+      /** Rows that were written since aren't looked for. */
+      readonly byClock: boolean;
       /** What the state knows of rows that were delivered; `undefined`: nothing. */
       readonly known: Watermark | undefined;
       /** Files of this day and later ones go. */
@@ -40,8 +43,9 @@ export type Decision =
 export interface Known {
   readonly opened: OpenedTable<Watermark>;
   readonly details: Details;
-  readonly snapshot: ExportedSnapshot;
+  readonly snapshot: Pick<ExportedSnapshot, "xmin" | "xmax" | "system">;
   readonly table: SourceTable;
+  readonly clock: SqlClock;
   /**
    * What the output says of its last batch; `undefined`: it can't say anything, `null`: there is none.
    */
@@ -49,17 +53,42 @@ export interface Known {
 }
 
 /** Decides by state, tracker, output and arguments alone. */
-export function decide(known: Known, args: Arguments, settings: Settings): Decision {
+export function decide(
+  known: Known,
+  args: Pick<Arguments, "load_type" | "full_refresh" | "output_format" | "late_rows">,
+  settings: Settings,
+): Decision {
   const { opened, details, snapshot, table, last } = known;
   const { state, tracker } = opened;
-  const hasVersions = versioned(table);
   if (args.load_type === "full") return full("--load_type full", true);
   if (args.full_refresh) return full("--full_refresh", true);
-  const before = state?.details as Details | null | undefined;
+  const before = (state?.details ?? null) as Details | null;
+  const watermark = state?.watermark ?? null;
+  const other = before === null || watermark === null ? undefined : whyAfresh(before, known, args.output_format);
+  if (other !== undefined) return full(other);
   if (last !== undefined && (tracker.from === "state" || (state === undefined && tracker.value === null))) {
-    const other = decideByOutput(known, last, before);
-    if (other !== undefined) return other;
+    const byOutput = decideByOutput(known, last);
+    if (byOutput !== undefined) return byOutput;
   }
+  if (tracker.from === "state" && watermark === null) return full("no row was delivered yet");
+
+  const hasVersions = versioned(table);
+  const written =
+    hasVersions && watermark !== null
+      ? writtenSince({ xmin: BigInt(watermark.xmin), system: watermark.system }, snapshot)
+      : undefined;
+  const comparable = written !== undefined || !hasVersions || watermark === null;
+  const keyless = details.key.length === 0;
+  // By the clock alone only where every transaction that was under way could be seen.
+  const byClock = args.late_rows === "clock" && watermark?.settled === true;
+  const lateUnknown = keyless && hasVersions && watermark?.byClock === true && !byClock;
+  const attached = before === null ? [] : newParts(before, details);
+  const conditions = [
+    ...(byClock || written === undefined ? [] : [written]),
+    ...(attached.length === 0 ? [] : [`t.tableoid IN (${attached.join(", ")})`]),
+  ];
+  const late = conditions.length === 0 ? undefined : `(${conditions.join(" OR ")})`;
+
   if (tracker.from !== "state") {
     const start = tracker.value === null ? undefined : parseTrackerTime(tracker.value);
     if (start === undefined) {
@@ -67,50 +96,36 @@ export function decide(known: Known, args: Arguments, settings: Settings): Decis
         ? full(`the row of ${table.name} is gone from the tracker`)
         : full("nothing is known of the table yet");
     }
+    if (!comparable) return full(INCOMPARABLE);
     const reason = `the tracker says ${tracker.value}, which ${tracker.from === "reset" ? "is not what the last run wrote" : "another program wrote"}`;
+    const changes = {
+      kind: "changes",
+      reason,
+      // What came too late for the last run isn't given up; what lies between its end and a later value is.
+      late:
+        late === undefined || watermark === null
+          ? undefined
+          : `(${late} AND ${known.clock.atMost(BigInt(watermark.to))})`,
+      byClock,
+    } as const;
     // Without a key nobody could tell the rows that come again from those that are there.
-    if (table.primaryKey.length === 0 && tracker.from === "reset") {
-      return {
-        kind: "changes",
-        reason,
-        from: floorDay(start),
-        late: undefined,
-        known: undefined,
-        replaceFrom: floorDay(start),
-      };
+    if (keyless && tracker.from === "reset") {
+      if (lateUnknown) return full(LATE_UNKNOWN);
+      const from = floorDay(start);
+      return { ...changes, from, known: watermark ?? undefined, replaceFrom: from };
     }
-    return { kind: "changes", reason, from: start - settings.lookback, late: undefined, known: undefined };
+    return { ...changes, from: start - settings.lookback, known: undefined };
   }
-  const watermark = state?.watermark ?? null;
   if (watermark === null) return full("no row was delivered yet");
-
-  const late = hasVersions
-    ? writtenSince({ xmin: BigInt(watermark.xmin), system: watermark.system }, snapshot)
-    : undefined;
-  if (hasVersions && late === undefined) {
-    return full("the transactions of the last run can't be compared: another cluster, or too long ago");
-  }
-  if (before == null || before.key.join("\n") !== details.key.join("\n")) {
-    return full("the table's primary key has changed");
-  }
-  const kinds = new Set(schemaDifferences(before, details).map(({ kind }) => kind));
-  if (args.output_format === "parquet" && (kinds.has("widened") || kinds.has("changed"))) {
-    return full("a column's type has changed, and Parquet files with both types can't be read together");
-  }
-  if (details.key.length === 0 && (kinds.has("dropped") || kinds.has("widened") || kinds.has("changed"))) {
-    return full("columns have changed, and without a key rows can't be told from those delivered");
-  }
+  if (!comparable) return full(INCOMPARABLE);
   const to = BigInt(watermark.to);
   if (settings.backfill !== undefined) {
     const from = floorDay(settings.backfill.from ?? 0n);
     const last = settings.backfill.to === undefined ? to : floorDay(settings.backfill.to) + DAY - 1n;
-    return { kind: "backfill", reason: "--from, --to", from, to: last < to ? last : to, late, known: watermark };
+    const end = last < to ? last : to;
+    return { kind: "backfill", reason: "--from, --to", from, to: end, late: written, known: watermark };
   }
-  // By the clock alone only where every transaction that was under way could be seen.
-  const byClock = args.late_rows === "clock" && watermark.settled;
-  if (!byClock && watermark.byClock && details.key.length === 0) {
-    return full("the last run went by the clock alone, and without a key its late rows can't be told");
-  }
+  if (lateUnknown) return full(LATE_UNKNOWN);
   const wanted = to - settings.lookback;
   const knownFrom = BigInt(watermark.knownFrom);
   return {
@@ -118,17 +133,49 @@ export function decide(known: Known, args: Arguments, settings: Settings): Decis
     reason: "changes since the last run",
     // Before that it isn't known what was delivered.
     from: wanted > knownFrom ? wanted : knownFrom,
-    late: byClock ? undefined : late,
+    late,
+    byClock,
     known: watermark,
   };
 }
 
+const INCOMPARABLE = "the transactions of the last run can't be compared: another cluster, or too long ago";
+const LATE_UNKNOWN = "the last run went by the clock alone, and without a key its late rows can't be told";
+
+/** Why what is known of a table doesn't hold any more; `undefined`: it does. */
+function whyAfresh(
+  before: Details,
+  { details, table }: Pick<Known, "details" | "table">,
+  format: Arguments["output_format"],
+): string | undefined {
+  // A state of an earlier release doesn't say which table it was.
+  if (before.oid !== details.oid) return "the table isn't the one of the last run, although it has its name";
+  if (before.key.join("\n") !== details.key.join("\n")) return "the table's primary key has changed";
+  const kinds = new Set(schemaDifferences(before, details).map(({ kind }) => kind));
+  const rewritten = wasRewritten(before, details);
+  // No row was written by it, and yet all of them have changed.
+  if (kinds.has("renamed") || kinds.has("replaced"))
+    return "a column has another name, or its name belongs to another one";
+  if (kinds.has("filled") || (kinds.has("added") && (rewritten || !versioned(table)))) {
+    return "a column was added, and rows that are there may have values in it";
+  }
+  const retyped = kinds.has("widened") || kinds.has("changed");
+  if (format === "parquet" && retyped) {
+    return "a column's type has changed, and Parquet files with both types can't be read together";
+  }
+  if (details.key.length > 0) return undefined;
+  if (kinds.has("dropped") || retyped) {
+    return "columns have changed, and without a key rows can't be told from those delivered";
+  }
+  if (rewritten) return "the table was rewritten, and without a key rows can't be told from those delivered";
+  if (newParts(before, details).length > 0) {
+    return "a partition was added, and without a key its rows can't be told from those delivered";
+  }
+  return undefined;
+}
+
 /** Where the output is at another batch than the state, it counts: `undefined` when it is at the same. */
-function decideByOutput(
-  { opened, details, snapshot, table }: Known,
-  last: Known["last"],
-  before: Details | null | undefined,
-): Decision | undefined {
+function decideByOutput({ opened, details, snapshot, table }: Known, last: Known["last"]): Decision | undefined {
   const { state } = opened;
   if (last == null) return state?.watermark == null ? undefined : full("the table is gone from the output");
   if (last.runId === state?.runId) return undefined;
@@ -139,9 +186,10 @@ function decideByOutput(
     watermark === null || !versioned(table)
       ? undefined
       : writtenSince({ ...watermark, xmin: BigInt(watermark.xmin) }, snapshot);
-  const sameKey = before == null || before.key.join("\n") === details.key.join("\n");
-  if (watermark === null || late === undefined || details.key.length === 0 || !sameKey) return full(reason);
-  return { kind: "changes", reason, from: BigInt(watermark.to), late, known: undefined };
+  // The state's details are of a later batch than the output.
+  const sameShape = watermark?.shape === digestOf(details);
+  if (watermark === null || late === undefined || details.key.length === 0 || !sameShape) return full(reason);
+  return { kind: "changes", reason, from: BigInt(watermark.to), late, byClock: false, known: undefined };
 }
 
 const full = (reason: string, asked = false): Decision => ({ kind: "full", reason, asked });

@@ -1,5 +1,6 @@
 import { fixSession, icebergCatalog } from "../../lib/glue/incremental/index.js";
 import { defineJob, type JobContext, runTables, stateFolderBeside, type TableRun } from "../../lib/glue/index.js";
+import { applicationName } from "../../lib/postgres/connection.js";
 import type { SparkSession } from "../../lib/spark/index.js";
 import { canonicalUri, childUri, MaxTimestampsFile } from "../../lib/storage/index.js";
 import { isFileUri } from "../../lib/storage/uri.js";
@@ -10,7 +11,7 @@ import type { TableOutput } from "./output.js";
 import { parquetOutput } from "./parquet-output.js";
 import { loadTable } from "./plan-table.js";
 import { Snapshots } from "./snapshots.js";
-import { applicationName, findSources } from "./sources.js";
+import { findSources } from "./sources.js";
 
 /** Name that the state and the lease of this job go by. */
 export const JOB = "jdbc-cdc";
@@ -43,7 +44,7 @@ async function run(context: JobContext<Arguments>): Promise<void> {
     const sources = await context.step("find the tables", () => findSources(context));
     const byName = new Map(sources.map((source) => [source.name, source]));
     await using snapshots = new Snapshots(args.batch_size, {
-      applicationName: applicationName(context),
+      applicationName: applicationName(context.runId),
       signal: context.signal,
     });
     let session: Promise<SparkSession> | undefined;
@@ -71,7 +72,9 @@ async function run(context: JobContext<Arguments>): Promise<void> {
       [...byName.keys()],
       async (table) => {
         const source = byName.get(table.table);
-        if (source !== undefined) await loadTable(parts, table, source);
+        if (source === undefined) return;
+        if ("error" in source) throw source.error;
+        await loadTable(parts, table, source);
       },
     );
   });

@@ -11,13 +11,10 @@ import { checkNames } from "./columns.js";
 import { type Decision, decide, versioned } from "./decision.js";
 import type { TableOutput } from "./output.js";
 import type { Snapshots } from "./snapshots.js";
-import type { Source } from "./sources.js";
-import { type Details, detailsOf, schemaDifferences, type Watermark } from "./state.js";
-import { type LoadPlan, nothingNew, TableLoad, timestampOf } from "./table-load.js";
-import { fixWindow, refuseSpecial, specialColumns, type Window, windowSql } from "./window.js";
-
-/** With `--late_rows clock`: transactions that have begun, but don't show it yet. */
-const UNSHOWN = 1_000_000n;
+import { findTable, type Source } from "./sources.js";
+import { type Details, detailsOf, schemaDifferences, UNSHOWN, type Watermark } from "./state.js";
+import { type LoadPlan, looksForDeleted, nothingNew, TableLoad, tableAltered, timestampOf } from "./table-load.js";
+import { capOf, fixWindow, refuseSpecial, specialColumns, type Window, windowSql } from "./window.js";
 
 type Context = JobContext<Arguments>;
 
@@ -37,28 +34,30 @@ export async function loadTable(parts: LoadParts, run: TableRun, source: Source)
   const { context } = parts;
   const report = context.report.table(source.name);
   report.details.environment = context.args.environment;
-  const { table } = source;
-  if (table === undefined) throw tableNotFound(source);
-  const clock = sqlClock(table);
-  if (clock === undefined) {
+  const listed = source.table;
+  if (listed === undefined) throw tableNotFound(source);
+  if (sqlClock(listed) === undefined) {
     report.status = "SKIPPED";
     report.reason = "it has no column updated_at";
     context.report.warn("NO_UPDATED_AT", `${source.name} has no column updated_at; skipped`);
     return;
   }
-  const columns = table.columns.map((column) => sparkColumn(column));
-  checkNames(columns);
-  if (context.args.deletes === "soft" && table.primaryKey.length === 0) {
+  checkNames(listed.columns);
+  if (context.args.deletes === "soft" && listed.primaryKey.length === 0) {
     context.report.warn("DELETES_NEED_KEY", `${source.name} has no primary key: rows that are gone can't be told`);
   }
   const output = parts.outputOf(run);
   report.target = output.target;
   const batches = run.batches<Watermark>({
-    source: `jdbc-cdc ${context.args.database_name}.${source.name}`,
+    // Not as the catalog calls it: another schema or database has other rows.
+    source: `jdbc-cdc ${source.connection.database}.${listed.schema}.${listed.name}`,
     tracker: parts.trackers.tracker(source.name),
     ...(output.publish === undefined ? {} : { publish: output.publish }),
   });
-  const opened = context.mode === "plan" ? await batches.peek() : await batches.open();
+  const opened =
+    context.mode === "plan"
+      ? await batches.peek()
+      : await batches.open({ discardUnfinished: replacesAll(context.args) });
   if (opened.recovered !== undefined) {
     context.report.warn("BATCH_RECOVERED", `${source.name}: finished the batch of run ${opened.recovered}`);
   }
@@ -66,11 +65,20 @@ export async function loadTable(parts: LoadParts, run: TableRun, source: Source)
   // A snapshot older than the state would bring back what is over.
   const notBefore = BigInt(opened.state?.watermark?.takenAt ?? 0);
   await parts.snapshots.use(source.connection, notBefore, async (snapshot) => {
+    // As the snapshot has it: it may have been altered since it was listed.
+    const table = await findTable(
+      { query: async (text, values) => ({ rows: await snapshot.query("reading the catalog", text, values) }) },
+      listed,
+    );
+    if (table === undefined) throw tableNotFound(source);
+    const clock = sqlClock(table);
+    if (clock === undefined) throw tableAltered(source.name);
+    const columns = table.columns.map((column) => sparkColumn(column));
+    checkNames(columns);
     const about = { source, table, clock, columns, snapshot, opened, output };
     const plan = await new TablePlanner(parts, run, about).plan();
     if (plan === undefined) return;
-    const soft = context.args.deletes === "soft" && table.primaryKey.length > 0 && plan.decision.kind !== "backfill";
-    if (nothingNew(plan) && !soft) {
+    if (nothingNew(plan) && !looksForDeleted(plan)) {
       report.reason = plan.window.rows === 0n && opened.state === undefined ? "it has no rows" : "nothing new";
       return;
     }
@@ -80,6 +88,8 @@ export async function loadTable(parts: LoadParts, run: TableRun, source: Source)
     else await load.run(await batches.begin({ sparkSessionId: spark.sessionId }));
   });
 }
+
+const replacesAll = ({ load_type, full_refresh }: Arguments) => load_type === "full" || full_refresh;
 
 async function interruptAbandoned({ spark, context }: LoadParts, { abandoned }: OpenedTable<Watermark>): Promise<void> {
   const id = (abandoned as { sparkSessionId?: string } | null | undefined)?.sparkSessionId;
@@ -117,14 +127,14 @@ class TablePlanner {
   /** `undefined`: there is nothing to be done. */
   async plan(): Promise<LoadPlan | undefined> {
     const { context, settings } = this.#parts;
-    const { opened, source, snapshot, table, output } = this.#about;
+    const { opened, source, snapshot, table, clock, output } = this.#about;
     if (settings.backfill !== undefined && (opened.state?.watermark ?? null) === null) {
       this.#report.status = "SKIPPED";
       this.#report.reason = "nothing was delivered yet";
       return undefined;
     }
     const last = output.lastBatch === undefined ? undefined : ((await output.lastBatch()) ?? null);
-    const known = { opened, details: this.#details, snapshot, table, last };
+    const known = { opened, details: this.#details, snapshot, table, clock, last };
     const decision = decide(known, context.args, settings);
     if (settings.backfill !== undefined && decision.kind !== "backfill") throw noBackfill(source, decision);
     this.#report.way = decision.kind === "full" ? "everything" : decision.kind;
@@ -143,7 +153,7 @@ class TablePlanner {
     context.log.info(`${source.name}: ${this.#report.way} (${decision.reason}), ${window.rows} rows up to ${upTo}`);
     const removed = await output.filesToRemove(decision, opened.state === undefined);
     if (removed.length > 0 && context.mode === "plan") this.#report.details.filesToReplace = removed.length;
-    const { clock, columns } = this.#about;
+    const { columns } = this.#about;
     const about = { source, table, clock, columns, snapshot, opened, output };
     return { ...about, context, settings, run: this.#run, details: this.#details, decision, window, removed };
   }
@@ -165,11 +175,9 @@ class TablePlanner {
     context.report.warn("SCHEMA_CHANGED", `${name}: ${differences.join("; ")}`);
   }
 
-  /** Rows later than this aren't final yet. */
   #cap(decision: Decision): bigint {
     const { settled } = this.#about.snapshot.writers;
-    const cap = this.#parts.context.args.late_rows === "clock" ? settled - UNSHOWN : settled;
-    return decision.kind === "backfill" && decision.to < cap ? decision.to : cap;
+    return capOf(decision, this.#parts.context.args.late_rows === "clock" ? settled - UNSHOWN : settled);
   }
 
   async #fixWindow(decision: Decision): Promise<Window> {

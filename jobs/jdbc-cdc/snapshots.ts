@@ -3,6 +3,8 @@ import { ExportedSnapshot, type SnapshotOptions } from "../../lib/postgres/expor
 
 interface Shared {
   readonly snapshot: Promise<ExportedSnapshot>;
+  /** Not (any more) to be joined: it couldn't be taken, or its connection is gone. */
+  dead: () => boolean;
   started: number;
   active: number;
 }
@@ -11,13 +13,18 @@ interface Shared {
 export class Snapshots implements AsyncDisposable {
   readonly #options: SnapshotOptions;
   readonly #size: number;
+  readonly #take: typeof ExportedSnapshot.take;
   readonly #open = new Map<PostgresConnection, Shared>();
   readonly #all = new Set<Promise<ExportedSnapshot>>();
 
-  /** @param size tables that share a snapshot. */
-  constructor(size: number, options: SnapshotOptions) {
+  /**
+   * @param size tables that share a snapshot.
+   * @param take how one is taken.
+   */
+  constructor(size: number, options: SnapshotOptions, take: typeof ExportedSnapshot.take = ExportedSnapshot.take) {
     this.#size = size;
     this.#options = options;
+    this.#take = take;
   }
 
   /**
@@ -37,21 +44,28 @@ export class Snapshots implements AsyncDisposable {
     try {
       const snapshot = await shared.snapshot;
       if (snapshot.takenAt > notBefore) return await work(snapshot);
-      await using own = await ExportedSnapshot.take(connection, this.#options);
+      await using own = await this.#take(connection, this.#options);
       return await work(own);
     } finally {
       shared.active--;
-      if (shared.active === 0 && shared.started >= this.#size) await this.#close(shared.snapshot);
+      if (shared.active === 0 && (shared.started >= this.#size || shared.dead())) await this.#close(shared.snapshot);
     }
   }
 
   #batch(connection: PostgresConnection): Shared {
     const open = this.#open.get(connection);
-    if (open !== undefined && open.started < this.#size) return open;
-    const snapshot = ExportedSnapshot.take(connection, this.#options);
-    // Whoever uses it meets the error.
-    snapshot.catch(() => undefined);
-    const shared = { snapshot, started: 0, active: 0 };
+    if (open !== undefined && open.started < this.#size && !open.dead()) return open;
+    const snapshot = this.#take(connection, this.#options);
+    const shared: Shared = { snapshot, dead: () => false, started: 0, active: 0 };
+    // Whoever uses it meets the error; the tables after it take one of their own.
+    snapshot.then(
+      (taken) => {
+        shared.dead = () => !taken.alive;
+      },
+      () => {
+        shared.dead = () => true;
+      },
+    );
     this.#open.set(connection, shared);
     this.#all.add(snapshot);
     return shared;

@@ -91,11 +91,7 @@ export class SourceRows {
         return { rows: found, count: found.length };
       },
     };
-    const [server] = await this.#snapshot.query<{ version: number }>(
-      "asking for the version",
-      "SELECT current_setting('server_version_num')::int AS version",
-    );
-    if (versioned(this.#table) && (server?.version ?? 0) >= BLOCK_RANGES) {
+    if (versioned(this.#table) && this.#snapshot.serverVersion >= BLOCK_RANGES) {
       return await tableRanges(asking, this.#table, readers);
     }
     const first = this.#table.columns.find(

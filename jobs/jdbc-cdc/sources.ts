@@ -1,8 +1,8 @@
 import { ExitCode, UserError } from "../../lib/errors.js";
 import { type CatalogEntry, type JobContext, tableFilter } from "../../lib/glue/index.js";
-import type { PostgresConnection } from "../../lib/postgres/connection.js";
+import { applicationName, type PostgresConnection } from "../../lib/postgres/connection.js";
 import { PostgresSession } from "../../lib/postgres/session.js";
-import { type SourceTable, sourceTables } from "../../lib/postgres/source-tables.js";
+import { type CatalogReader, type SourceTable, sourceTables } from "../../lib/postgres/source-tables.js";
 import type { Arguments } from "./arguments.js";
 import { findConnection, postgresSettings } from "./connection.js";
 
@@ -17,6 +17,20 @@ export interface Source {
   readonly location: string;
 }
 
+/** A table whose connection can't be used: it fails, and those of other connections don't. */
+export interface UnreachableSource {
+  readonly name: string;
+  readonly error: unknown;
+}
+
+/** A table in the catalog of the database, as a snapshot or a session sees it; `undefined`: there is none. */
+export async function findTable(
+  catalog: CatalogReader,
+  { schema, name }: Pick<SourceTable, "schema" | "name">,
+): Promise<SourceTable | undefined> {
+  return (await sourceTables(catalog, { names: [[schema, name]] }))[0];
+}
+
 type Context = JobContext<Arguments>;
 
 /**
@@ -25,7 +39,7 @@ type Context = JobContext<Arguments>;
  *
  * @throws UserError `DATABASE_NOT_FOUND`, `CONNECTION_INVALID`, `NO_TABLES`, and what connecting throws.
  */
-export async function findSources(context: Context): Promise<readonly Source[]> {
+export async function findSources(context: Context): Promise<readonly (Source | UnreachableSource)[]> {
   const { args } = context;
   const wanted = tableFilter(args.tables);
   const fromGlue = args.connection === undefined && context.catalog.kind === "glue";
@@ -61,7 +75,10 @@ async function listed(context: Context, wanted: (table: string) => boolean): Pro
     .filter(({ name }) => wanted(name));
 }
 
-async function cataloged(context: Context, wanted: (table: string) => boolean): Promise<readonly Source[]> {
+async function cataloged(
+  context: Context,
+  wanted: (table: string) => boolean,
+): Promise<readonly (Source | UnreachableSource)[]> {
   const entries = (await context.catalog.tables(context.args.database_name)).filter(({ name }) => wanted(name));
   const strange = entries.filter(({ connection, location }) => connection === undefined || location === undefined);
   for (const { name } of strange) {
@@ -74,28 +91,40 @@ async function cataloged(context: Context, wanted: (table: string) => boolean): 
     if (strange.includes(entry)) continue;
     byConnection.set(entry.connection ?? "", [...(byConnection.get(entry.connection ?? "") ?? []), entry]);
   }
-  const found: Source[] = [];
+  const found: (Source | UnreachableSource)[] = [];
+  const errors: unknown[] = [];
   for (const [name, those] of byConnection) {
-    // A crawler's location is database.schema.table.
-    const places = those.map((entry) => ({ entry, parts: (entry.location ?? "").split(".") }));
-    const connection = await context.postgres(
-      postgresSettings(await context.catalog.connection(name), places[0]?.parts[0]),
-    );
-    await using session = await connect(context, connection);
-    const names = places.map(({ parts }) => [parts.at(-2) ?? "public", parts.at(-1) ?? ""] as const);
-    const tables = await sourceTables(session, { names });
-    for (const [index, { entry }] of places.entries()) {
-      const [schema, table] = names[index] ?? ["", ""];
-      const match = tables.find((candidate) => candidate.schema === schema && candidate.name === table);
-      found.push({ name: entry.name, connection, table: match, location: entry.location ?? "" });
+    try {
+      found.push(...(await connected(context, name, those)));
+    } catch (error) {
+      context.signal.throwIfAborted();
+      errors.push(error);
+      found.push(...those.map((entry) => ({ name: entry.name, error })));
     }
   }
+  if (errors.length > 0 && errors.length === byConnection.size) throw errors[0];
   return found.toSorted((left, right) => (left.name < right.name ? -1 : 1));
 }
 
-function connect(context: Context, connection: PostgresConnection): Promise<PostgresSession> {
-  return PostgresSession.connect(connection, { applicationName: applicationName(context), signal: context.signal });
+/** The tables of one connection. */
+async function connected(context: Context, name: string, entries: readonly CatalogEntry[]): Promise<readonly Source[]> {
+  // A crawler's location is database.schema.table.
+  const places = entries.map((entry) => ({ entry, parts: (entry.location ?? "").split(".") }));
+  const settings = postgresSettings(await context.catalog.connection(name), places[0]?.parts[0]);
+  const connection = await context.postgres(settings);
+  await using session = await connect(context, connection);
+  const names = places.map(({ parts }) => [parts.at(-2) ?? "public", parts.at(-1) ?? ""] as const);
+  const tables = await sourceTables(session, { names });
+  return places.map(({ entry }, index) => {
+    const [schema, table] = names[index] ?? ["", ""];
+    const match = tables.find((candidate) => candidate.schema === schema && candidate.name === table);
+    return { name: entry.name, connection, table: match, location: entry.location ?? "" };
+  });
 }
 
-/** How all connections of a run call themselves. */
-export const applicationName = ({ runId }: Pick<Context, "runId">) => `glue-connect ${runId}`;
+function connect(context: Context, connection: PostgresConnection): Promise<PostgresSession> {
+  return PostgresSession.connect(connection, {
+    applicationName: applicationName(context.runId),
+    signal: context.signal,
+  });
+}

@@ -1,4 +1,6 @@
-import type { SourceTable } from "../../lib/postgres/source-tables.js";
+import { createHash } from "node:crypto";
+import type { Writers } from "../../lib/postgres/exported-snapshot.js";
+import type { SourceTable, TablePart } from "../../lib/postgres/source-tables.js";
 import type { DataType } from "../../lib/spark/index.js";
 import { simpleString } from "../../lib/spark/index.js";
 
@@ -23,23 +25,62 @@ export type Watermark = {
    * were kept from several snapshots.
    */
   readonly versions: string | null;
+  /** Stands for the details, see {@link digestOf}: an output that is at another batch than the state has no others. */
+  readonly shape: string;
 };
 
-/** What else is kept. */
+/** With `--late_rows clock`: transactions that have begun, but don't show it yet. */
+export const UNSHOWN = 1_000_000n;
+
+/** Whether a later run can go by the clock alone from `to` on: no transaction can bring rows up to it any more. */
+export function isSettled(writers: Writers, to: bigint): boolean {
+  return writers.allSeen && to <= writers.settled - UNSHOWN;
+}
+
+/** A column as the last batch had it. */
+export interface KnownColumn {
+  readonly name: string;
+  readonly type: string;
+  /** `attnum`. */
+  readonly number: number;
+  /** Rows that are older than the column have a value in it. */
+  readonly filled: boolean;
+}
+
+/** What else is kept: which table it was, and what it was like. */
 export type Details = {
-  readonly columns: readonly { readonly name: string; readonly type: string }[];
+  readonly columns: readonly { readonly [name in keyof KnownColumn]: KnownColumn[name] }[];
   readonly key: readonly string[];
+  readonly oid: string;
+  readonly parts: readonly { readonly [name in keyof TablePart]: TablePart[name] }[];
 };
 
-/** What is kept of a table's shape. */
+/** What is kept of a table. */
 export function detailsOf(
   columns: readonly { readonly name: string; readonly type: DataType }[],
   table: SourceTable,
 ): Details {
+  const found = new Map(table.columns.map((column) => [column.name, column]));
   return {
-    columns: columns.map(({ name, type }) => ({ name, type: simpleString(type) })),
+    columns: columns.map(({ name, type }) => {
+      const { number = 0, filled = false } = found.get(name) ?? {};
+      return { name, type: simpleString(type), number, filled };
+    }),
     key: table.primaryKey,
+    oid: table.oid,
+    parts: table.parts.map(({ oid, file }) => ({ oid, file })),
   };
+}
+
+/** Changes with whatever an output of another batch can't be brought up to date from. */
+export function digestOf({ columns, key, oid, parts }: Details): string {
+  const shape = [
+    columns.map(({ name, type, number }) => [name, type, number]),
+    key,
+    oid,
+    parts.map((part) => part.oid),
+  ];
+  return createHash("sha256").update(JSON.stringify(shape)).digest("hex").slice(0, 32);
 }
 
 const WIDER: Readonly<Partial<Record<string, readonly string[]>>> = {
@@ -50,26 +91,65 @@ const WIDER: Readonly<Partial<Record<string, readonly string[]>>> = {
 
 /** A change of a table's columns since the last batch, in words. */
 export interface SchemaDifference {
-  readonly kind: "added" | "dropped" | "widened" | "changed";
+  /** `filled`: added with values for the rows that are there. `replaced`: another column has the name. */
+  readonly kind: "added" | "filled" | "dropped" | "widened" | "changed" | "renamed" | "replaced";
   readonly text: string;
 }
 
-/** What changed between two shapes of a table. */
+/** What changed between two shapes of a table. Columns are known by their number: a name may change hands. */
 export function schemaDifferences(before: Details, now: Details): readonly SchemaDifference[] {
-  const old = new Map(before.columns.map(({ name, type }) => [name, type]));
-  const present = new Set(now.columns.map(({ name }) => name));
+  const old = new Map(before.columns.map((column) => [column.name, column]));
+  const oldNames = new Map(before.columns.map(({ number, name }) => [number, name]));
+  const names = new Set(now.columns.map(({ name }) => name));
+  const numbers = new Set(now.columns.map(({ number }) => number));
   return [
-    ...now.columns.flatMap(({ name, type }): SchemaDifference[] => {
+    ...now.columns.flatMap(({ name, type, number, filled }): SchemaDifference[] => {
       const was = old.get(name);
-      if (was === undefined) return [{ kind: "added", text: `column ${name} (${type}) was added` }];
-      if (was === type) return [];
-      const kind = isWider(was, type) ? "widened" : "changed";
-      return [{ kind, text: `column ${name} was ${kind} from ${was} to ${type}` }];
+      if (was !== undefined && was.number !== number) {
+        return [{ kind: "replaced", text: `column ${name} (${type}) is another one than before` }];
+      }
+      const otherName = oldNames.get(number);
+      if (was === undefined && otherName !== undefined) {
+        return [{ kind: "renamed", text: `column ${otherName} was renamed to ${name}` }];
+      }
+      if (was === undefined) {
+        const values = filled ? " with values for all rows" : "";
+        return [{ kind: filled ? "filled" : "added", text: `column ${name} (${type}) was added${values}` }];
+      }
+      if (was.type === type) return [];
+      const kind = isWider(was.type, type) ? "widened" : "changed";
+      return [{ kind, text: `column ${name} was ${kind} from ${was.type} to ${type}` }];
     }),
-    ...before.columns.flatMap(({ name, type }): SchemaDifference[] =>
-      present.has(name) ? [] : [{ kind: "dropped", text: `column ${name} (${type}) was dropped` }],
+    ...before.columns.flatMap(({ name, type, number }): SchemaDifference[] =>
+      names.has(name) || numbers.has(number) ? [] : [{ kind: "dropped", text: `column ${name} (${type}) was dropped` }],
     ),
   ];
+}
+
+/** Partitions and children that the last batch didn't know: their rows may be older than it. */
+export function newParts(before: Details, now: Details): readonly string[] {
+  const known = new Set(before.parts.map(({ oid }) => oid));
+  return now.parts.flatMap(({ oid }) => (known.has(oid) ? [] : [oid]));
+}
+
+/** Whether a part of the table was rewritten or emptied: its rows aren't those of before, whatever they hold. */
+export function wasRewritten(before: Pick<Details, "parts">, now: Pick<Details, "parts">): boolean {
+  const files = new Map(before.parts.map(({ oid, file }) => [oid, file]));
+  return now.parts.some(({ oid, file }) => files.has(oid) && files.get(oid) !== file);
+}
+
+/**
+ * Whether a table was altered while it was read: what PostgreSQL evaluates for a snapshot goes by the present columns, and rows of a table
+ * that was rewritten are later than the snapshot. Columns and partitions that were added meanwhile change nothing.
+ */
+export function wasAltered(read: SourceTable, now: SourceTable | undefined): boolean {
+  if (now === undefined || now.oid !== read.oid) return true;
+  const columns = new Map(now.columns.map((column) => [column.name, column]));
+  const same = read.columns.every(({ name, number, type }) => {
+    const column = columns.get(name);
+    return column?.number === number && column.type === type;
+  });
+  return !same || wasRewritten(read, now);
 }
 
 function isWider(before: string, now: string): boolean {

@@ -1,10 +1,12 @@
-import { deliveredRows, readDelivered, writeParquet } from "../../lib/glue/incremental/index.js";
+import { ExitCode, UserError } from "../../lib/errors.js";
+import { deliveredRows, readAttempt, readDelivered, writeParquet } from "../../lib/glue/incremental/index.js";
 import type { JobContext, TableRun } from "../../lib/glue/index.js";
+import { applicationName } from "../../lib/postgres/connection.js";
 import { type ExportedSnapshot, writtenSince } from "../../lib/postgres/exported-snapshot.js";
 import type { SourceTable } from "../../lib/postgres/source-tables.js";
 import type { SparkColumn } from "../../lib/postgres/spark-columns.js";
 import * as f from "../../lib/spark/functions/index.js";
-import type { DataFrame, SparkSession } from "../../lib/spark/index.js";
+import { type DataFrame, quoteName, type SparkSession } from "../../lib/spark/index.js";
 import { type Batch, formatTrackerTime, hadoopReadPath, type OpenedTable } from "../../lib/storage/index.js";
 import type { Arguments, Settings } from "./arguments.js";
 import {
@@ -17,13 +19,13 @@ import {
   type WrittenForm,
 } from "./batch-rows.js";
 import type { SqlClock } from "./clock.js";
-import { PARTITION, shapeOf } from "./columns.js";
+import { DELETED, PARTITION, publishedSchema, shapeOf } from "./columns.js";
 import { type Decision, versioned } from "./decision.js";
 import type { TableOutput } from "./output.js";
 import { SourceRows } from "./source-rows.js";
-import { applicationName, type Source } from "./sources.js";
-import type { Details, Watermark } from "./state.js";
-import { type Window, windowSql } from "./window.js";
+import { findTable, type Source } from "./sources.js";
+import { type Details, digestOf, isSettled, type Watermark, wasAltered } from "./state.js";
+import { knownSql, type Window, windowSql } from "./window.js";
 
 /** So many transactions later a state is written anew, although there is no news: numbers of 32 bits must stay comparable. */
 const RENEW_AFTER = 2n ** 28n;
@@ -64,7 +66,7 @@ export class TableLoad {
     this.#report = context.report.table(plan.source.name);
     this.#rows = new SourceRows(snapshot, table, columns, {
       readers: context.args.readers,
-      applicationName: applicationName(context),
+      applicationName: applicationName(context.runId),
     });
     const before = opened.state?.watermark ?? null;
     this.#form = {
@@ -74,16 +76,16 @@ export class TableLoad {
     };
   }
 
-  /** Whether keys that are gone are looked for. */
   get #soft(): boolean {
-    const { context, table, decision } = this.#plan;
-    return context.args.deletes === "soft" && table.primaryKey.length > 0 && decision.kind !== "backfill";
+    return looksForDeleted(this.#plan);
   }
 
-  /** Whether files are made anew that may have marks of earlier batches. */
-  get #keepsMarks(): boolean {
+  /** Marks of earlier batches in files that are made anew. */
+  #keptMarks(): DataFrame | undefined {
     const { decision, opened, removed } = this.#plan;
-    return decision.kind === "backfill" && opened.state?.delivered.keys !== undefined && removed.length > 0;
+    const { state } = opened;
+    if (decision.kind !== "backfill" || state?.delivered.keys === undefined || removed.length === 0) return undefined;
+    return keptMarks(this.#spark, removed, state.details as Details, this.#form);
   }
 
   /** How many rows a run would bring; with `--deletes soft` the keys that are gone are counted as well. */
@@ -100,7 +102,10 @@ export class TableLoad {
   async run(batch: Batch<Watermark>): Promise<void> {
     const { context, run, source, output, removed, opened, decision } = this.#plan;
     const { storage, log } = context;
+    const kept = this.#keptMarks();
+    const marks = kept === undefined ? 0 : await run.step("count kept marks", () => kept.count());
     let rows = await this.#batchRows();
+    if (kept !== undefined && marks > 0) rows = rows.unionAll(kept);
     let deleted = 0;
     const keys = this.#soft ? batch.deliveredFolder("keys") : undefined;
     if (keys !== undefined) {
@@ -127,12 +132,14 @@ export class TableLoad {
           )
         : writeParquet(rows, storage, batch.attempt),
     );
-    this.#report.inserted = Number(written.rows) - deleted;
+    this.#report.inserted = Number(written.rows) - deleted - marks;
     this.#report.deleted = deleted;
+    const keysAfter = keys ?? (written.rows > 0n ? await this.#keysWithNew(batch) : this.#keysThatStay());
     const outcome =
-      decision.kind === "backfill" && opened.state !== undefined
-        ? await this.#afterBackfill(batch, decision)
-        : await this.#after(batch, keys);
+      decision.kind === "backfill"
+        ? await this.#afterBackfill(batch, decision, keysAfter)
+        : await this.#after(batch, keysAfter);
+    await run.step("check that the table is as it was", () => this.#checkUnaltered());
     const state = await batch.publish({
       add: written.rows > 0n,
       remove: removed,
@@ -142,26 +149,35 @@ export class TableLoad {
         watermark: outcome.watermark,
       }),
       ...outcome,
-      details: decision.kind === "backfill" && opened.state !== undefined ? opened.state.details : this.#plan.details,
+      // A backfill leaves what the next run begins at.
+      details: decision.kind === "backfill" ? (opened.state?.details ?? null) : this.#plan.details,
     });
     this.#report.stateAfter = timestampOf(state.watermark);
     if (removed.length > 0) this.#report.details.filesReplaced = removed.length;
     log.info(`${source.name}: ${this.#report.inserted} rows written, ${deleted} keys deleted`);
   }
 
+  async #checkUnaltered(): Promise<void> {
+    const { snapshot, source, table } = this.#plan;
+    const now = await findTable(
+      { query: async (text, values) => ({ rows: await snapshot.queryNow("reading the catalog", text, values) }) },
+      table,
+    );
+    if (wasAltered(table, now)) throw tableAltered(source.name);
+  }
+
   /** The rows that the batch brings. */
   async #batchRows(): Promise<DataFrame> {
-    const { decision, window, clock, opened, removed } = this.#plan;
+    const { decision, window, clock, opened } = this.#plan;
     const where = windowSql(decision, clock, this.#to);
     const delivered = opened.state?.delivered.rows;
-    if (decision.kind === "changes" && decision.known !== undefined && delivered !== undefined) {
-      const known = { [KNOWN]: clock.atMost(BigInt(decision.known.to)) };
-      const rows = await this.#rows.read(this.#spark, where, window.rows, known);
-      return undeliveredRows(this.#spark, rows, this.#form, delivered);
+    const known = knownSql(decision, clock);
+    if (known !== undefined && delivered !== undefined) {
+      const rows = await this.#rows.read(this.#spark, where, window.rows, { [KNOWN]: known });
+      const replacedFrom = decision.kind === "changes" ? decision.replaceFrom : undefined;
+      return undeliveredRows(this.#spark, rows, this.#form, { folder: delivered, replacedFrom });
     }
-    const rows = asWritten(await this.#rows.read(this.#spark, where, window.rows), this.#form);
-    if (!this.#keepsMarks || opened.state === undefined) return rows;
-    return rows.unionAll(keptMarks(this.#spark, removed, opened.state.details as Details, this.#form));
+    return asWritten(await this.#rows.read(this.#spark, where, window.rows), this.#form);
   }
 
   /** The end of the batch: it never goes back, also when the source's newest rows were deleted. */
@@ -183,11 +199,10 @@ export class TableLoad {
 
   /** What the next run is to know. */
   async #after(batch: Batch<Watermark>, keys: string | undefined): Promise<Ending> {
-    const { snapshot, clock, settings, decision, table, context } = this.#plan;
+    const { snapshot, clock, settings, decision, table, context, details } = this.#plan;
     const to = this.#to;
-    const kept = keys ?? this.#keysThatStay();
     if (to === undefined) return { watermark: null, delivered: {}, tracker: null };
-    const byClock = decision.kind === "changes" && decision.known !== undefined && decision.late === undefined;
+    const byClock = decision.kind === "changes" && decision.byClock;
     const late = byClock || !versioned(table) ? undefined : writtenSince(snapshot, snapshot);
     const wanted = to - settings.lookback;
     const knownFrom = decision.kind === "full" ? wanted : max(wanted, decision.from);
@@ -200,20 +215,25 @@ export class TableLoad {
       takenAt: String(this.#form.batchAt),
       xmin: String(snapshot.xmin),
       system: snapshot.system,
-      settled: snapshot.writers.allSeen && context.args.late_rows === "clock",
+      settled: context.args.late_rows === "clock" && isSettled(snapshot.writers, to),
       byClock,
       knownFrom: String(knownFrom),
       versions,
+      shape: digestOf(details),
     };
     return {
       watermark,
-      delivered: { rows: folder, ...(kept === undefined ? {} : { keys: kept }) },
+      delivered: { rows: folder, ...(keys === undefined ? {} : { keys }) },
       tracker: formatTrackerTime(to),
     };
   }
 
   /** After a backfill the next run begins where it would have begun; only what it knows of the range is new. */
-  async #afterBackfill(batch: Batch<Watermark>, { from, to, known, late }: Backfill): Promise<Ending> {
+  async #afterBackfill(
+    batch: Batch<Watermark>,
+    { from, to, known, late }: Backfill,
+    keys: string | undefined,
+  ): Promise<Ending> {
     const { clock, opened } = this.#plan;
     const near = clock.atLeast(BigInt(known.knownFrom));
     const where =
@@ -225,7 +245,6 @@ export class TableLoad {
         ? undefined
         : readDelivered(this.#spark, before).where(f.not(f.col("time").between(f.lit(from), f.lit(to))));
     await this.#writeDelivered(folder, where, outside);
-    const { keys } = opened.state?.delivered ?? {};
     return {
       watermark: { ...known, versions: null },
       delivered: { rows: folder, ...(keys === undefined ? {} : { keys }) },
@@ -239,6 +258,21 @@ export class TableLoad {
     const { state } = opened;
     if (state === undefined || decision.kind === "full") return undefined;
     return keySchema(state.details as Details) === keySchema(details) ? state.delivered.keys : undefined;
+  }
+
+  /** The same with the keys of this batch: a run that doesn't look for deleted ones brings some that may be gone by the next that does. */
+  async #keysWithNew(batch: Batch<Watermark>): Promise<string | undefined> {
+    const before = this.#keysThatStay();
+    if (before === undefined) return undefined;
+    const { details, run, context } = this.#plan;
+    const folder = batch.deliveredFolder("keys");
+    const schema = keySchema(details);
+    const added = readAttempt(this.#spark, batch.attempt, publishedSchema(details))
+      .where(f.not(f.col(DELETED)))
+      .select(...details.columns.flatMap(({ name }) => (details.key.includes(name) ? [quoteName(name)] : [])));
+    const all = readAttempt(this.#spark, before, schema).unionAll(added).distinct();
+    await run.step("write the keys", () => writeParquet(all, context.storage, folder));
+    return folder;
   }
 
   /** Has the executors write what is known of the rows near the watermark, read in the same snapshot. */
@@ -257,6 +291,23 @@ interface Ending {
   readonly tracker: string | null;
 }
 
+/** Whether keys that are gone are looked for. */
+export function looksForDeleted({
+  context,
+  table,
+  decision,
+}: Pick<LoadPlan, "context" | "table" | "decision">): boolean {
+  return context.args.deletes === "soft" && table.primaryKey.length > 0 && decision.kind !== "backfill";
+}
+
+/** What was read of a table that was altered meanwhile is thrown away. */
+export function tableAltered(name: string): UserError {
+  return new UserError("TABLE_ALTERED", `${name} was altered, rewritten or emptied while it was read`, {
+    hint: "Nothing of it was published. Run again",
+    exitCode: ExitCode.retryable,
+  });
+}
+
 /** Whether a batch would bring no row, remove none, and the state needn't be written anew. */
 export function nothingNew({ decision, window, removed, opened, snapshot, output }: LoadPlan): boolean {
   if (removed.length > 0) return false;
@@ -264,7 +315,7 @@ export function nothingNew({ decision, window, removed, opened, snapshot, output
   if (decision.kind === "backfill") return window.rows === 0n && output.partitioned;
   if (window.fresh > 0n) return false;
   const { known } = decision;
-  if (known === undefined) return window.rows === 0n;
+  if (known === undefined || decision.replaceFrom !== undefined) return window.rows === 0n;
   const old = snapshot.xmax - BigInt(known.xmin) > RENEW_AFTER;
   return !old && window.versions !== null && window.versions === known.versions;
 }

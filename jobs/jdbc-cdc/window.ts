@@ -27,6 +27,19 @@ export interface Window {
 export const VERSION =
   "('x' || substr(md5(t.tableoid::text || ' ' || t.ctid::text || ' ' || t.xmin::text), 1, 12))::bit(48)::bigint";
 
+/**
+ * Up to where a batch reads. What was delivered before and is replaced must come again, also where a transaction could still add
+ * to it: then a later run finds what it adds.
+ *
+ * @param settled rows later than this aren't final yet.
+ */
+export function capOf(decision: Decision, settled: bigint): bigint {
+  if (decision.kind === "backfill") return decision.to;
+  if (decision.kind === "full" || decision.replaceFrom === undefined || decision.known === undefined) return settled;
+  const delivered = BigInt(decision.known.to);
+  return delivered > settled ? delivered : settled;
+}
+
 /** SQL condition on the rows that a batch takes, up to `to`. */
 export function windowSql(decision: Decision, clock: SqlClock, to: bigint | undefined): string {
   const upTo = to === undefined ? "false" : clock.atMost(to);
@@ -43,6 +56,13 @@ export function windowSql(decision: Decision, clock: SqlClock, to: bigint | unde
   }
 }
 
+/** SQL condition: rows that the last batch may have delivered, and that aren't replaced; `undefined`: there are none. */
+export function knownSql(decision: Decision, clock: SqlClock): string | undefined {
+  if (decision.kind !== "changes" || decision.known === undefined) return undefined;
+  const known = clock.atMost(BigInt(decision.known.to));
+  return decision.replaceFrom === undefined ? known : `(${known} AND NOT (${clock.atLeast(decision.replaceFrom)}))`;
+}
+
 /** Fixes the bounds of a batch: one question to PostgreSQL, in the snapshot. */
 export async function fixWindow(
   snapshot: ExportedSnapshot,
@@ -54,8 +74,7 @@ export async function fixWindow(
 ): Promise<Window> {
   const window = windowSql(decision, clock, cap);
   const due = `(${window})`;
-  const known = decision.kind === "changes" ? decision.known : undefined;
-  const knownSql = known === undefined ? "false" : clock.atMost(BigInt(known.to));
+  const known = knownSql(decision, clock) ?? "false";
   const specials = columns.flatMap(({ special }) => (special === undefined ? [] : [special]));
   const isSpecial = specials.length === 0 ? "false" : `(${specials.join(" OR ")})`;
   const atLeast = decision.kind === "full" ? undefined : clock.atLeast(decision.from);
@@ -65,8 +84,8 @@ export async function fixWindow(
     `reading ${quoteTable(table)}`,
     `SELECT (max(${clock.micros}) FILTER (WHERE ${due} AND ${clock.finite}))::text AS to,
             (count(*) FILTER (WHERE ${due}))::text AS rows,
-            (count(*) FILTER (WHERE ${due} AND NOT COALESCE(${knownSql}, false)))::text AS fresh,
-            ${versioned(table) ? `COALESCE(sum(${VERSION}) FILTER (WHERE ${due} AND ${knownSql}), 0)::text` : "NULL"} AS versions,
+            (count(*) FILTER (WHERE ${due} AND NOT COALESCE(${known}, false)))::text AS fresh,
+            ${versioned(table) ? `COALESCE(sum(${VERSION}) FILTER (WHERE ${due} AND ${known}), 0)::text` : "NULL"} AS versions,
             (count(*) FILTER (WHERE NOT (${clock.atMost(cap)})))::text AS later,
             (count(*) FILTER (WHERE ${clock.column} IS NULL))::text AS without_time,
             (count(*) FILTER (WHERE ${due} AND ${isSpecial}))::text AS special

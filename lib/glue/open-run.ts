@@ -156,7 +156,8 @@ export function openRun<Args>(
       const failure = describeFailure(error);
       table.status = "FAILED";
       table.error = mask.error(failure.error);
-      log.error(`${name}: ${failure.error.code}: ${failure.error.message}`);
+      const { code, message, problems = [] } = failure.error;
+      log.error([`${name}: ${code}: ${message}`, ...problems].join("; "));
       if (failure.stack !== undefined) log.debug(failure.stack);
     },
     async confirm(question) {

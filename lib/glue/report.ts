@@ -168,6 +168,8 @@ export class RunReport implements RunIdentity {
   error: ErrorReport | undefined;
   readonly #tables = new Map<string, TableReport>();
   readonly #warnings: WarningReport[] = [];
+  /** Told of each warning when it is given, e.g. for a log with times. */
+  onWarning: ((warning: WarningReport) => void) | undefined;
   readonly #steps: { name: string; seconds: number | undefined; failed: boolean; times?: number }[] = [];
   readonly #startedMs = performance.now();
   #finishedAt: Date | undefined;
@@ -225,7 +227,9 @@ export class RunReport implements RunIdentity {
    */
   warn(code: string, message: string): void {
     const known = this.#warnings.some((warning) => warning.code === code && warning.message === message);
-    if (!known) this.#warnings.push({ code, message });
+    if (known) return;
+    this.#warnings.push({ code, message });
+    this.onWarning?.({ code, message });
   }
 
   /**

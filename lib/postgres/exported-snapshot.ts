@@ -29,6 +29,8 @@ export class ExportedSnapshot implements AsyncDisposable {
   readonly xmax: bigint;
   /** The database cluster, since transactions are numbered anew in another; `null` where it doesn't tell. */
   readonly system: string | null;
+  /** `server_version_num`, e.g. 160004. */
+  readonly serverVersion: number;
   readonly writers: Writers;
   readonly #name: string;
   readonly #holder: PostgresSession;
@@ -49,6 +51,7 @@ export class ExportedSnapshot implements AsyncDisposable {
     this.xmin = BigInt(parts.found.xmin);
     this.xmax = BigInt(parts.found.xmax);
     this.system = parts.system;
+    this.serverVersion = parts.found.version;
     this.writers = parts.writers;
     this.#name = parts.found.name;
     this.#holder = parts.holder;
@@ -75,7 +78,8 @@ export class ExportedSnapshot implements AsyncDisposable {
       const found = onlyRow(
         await holder.query<Found>(
           `SELECT pg_catalog.pg_export_snapshot() AS name, $1::text AS taken,
-                  txid_snapshot_xmin(s)::text AS xmin, txid_snapshot_xmax(s)::text AS xmax
+                  txid_snapshot_xmin(s)::text AS xmin, txid_snapshot_xmax(s)::text AS xmax,
+                  current_setting('server_version_num')::int AS version
              FROM txid_current_snapshot() AS s`,
           [before.now],
         ),
@@ -97,7 +101,10 @@ export class ExportedSnapshot implements AsyncDisposable {
       `SET TRANSACTION SNAPSHOT ${quoteLiteral(this.#name)}`,
       // What of the role's settings would end a slow reader, or change the text forms of values.
       "SET LOCAL statement_timeout = 0",
+      "SET LOCAL lock_timeout = 0",
       "SET LOCAL idle_in_transaction_session_timeout = 0",
+      // PostgreSQL 17 has it.
+      "SELECT set_config(name, '0', true) FROM pg_catalog.pg_settings WHERE name = 'transaction_timeout'",
       "SET LOCAL TimeZone = 'UTC'",
       "SET LOCAL IntervalStyle = 'iso_8601'",
       "SET LOCAL bytea_output = 'hex'",
@@ -111,12 +118,27 @@ export class ExportedSnapshot implements AsyncDisposable {
    * @param doing for the error, e.g. `reading "public"."orders"`.
    */
   async query<Row>(doing: string, text: string, values: readonly unknown[] = []): Promise<readonly Row[]> {
-    const session = this.#free.pop() ?? (await this.#connect());
-    try {
+    return await this.#ask(doing, async (session) => {
       await session.query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
       await session.query(`SET TRANSACTION SNAPSHOT ${quoteLiteral(this.#name)}`);
-      const { rows } = await session.query<Row>(text, values);
-      return rows;
+      return (await session.query<Row>(text, values)).rows;
+    });
+  }
+
+  /** Asks what is so now, after the snapshot. */
+  async queryNow<Row>(doing: string, text: string, values: readonly unknown[] = []): Promise<readonly Row[]> {
+    return await this.#ask(doing, async (session) => (await session.query<Row>(text, values)).rows);
+  }
+
+  /** Whether others can still join: the connection that holds it is there, as far as is known. */
+  get alive(): boolean {
+    return this.#holder.alive;
+  }
+
+  async #ask<T>(doing: string, work: (session: PostgresSession) => Promise<T>): Promise<T> {
+    const session = this.#free.pop() ?? (await this.#connect());
+    try {
+      return await work(session);
     } catch (error) {
       this.#signal?.throwIfAborted();
       throw statementError(error, doing);
@@ -149,6 +171,7 @@ interface Found {
   readonly taken: string;
   readonly xmin: string;
   readonly xmax: string;
+  readonly version: number;
 }
 
 /** Whole microseconds since 1970 of a finite `timestamptz`, `timestamp` (taken as UTC) or `date`, as SQL. */

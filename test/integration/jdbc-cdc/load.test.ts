@@ -91,9 +91,9 @@ describe("jdbc-cdc", () => {
     await s.sql(`INSERT INTO bag VALUES ${row}, (9, 'older', '2026-02-01'), (9, 'newer', '2026-03-02')`);
     expect((await s.load("bag")).inserted).toBe(3);
     expect(await s.loaded("bag")).toEqual(await s.source("bag"));
-    // Rows that moved without a change are no news.
+    // Whether a table that was rewritten has the rows of before can't be told: they take the place of those.
     await s.sql("VACUUM FULL bag");
-    expect((await s.load("bag")).inserted).toBe(0);
+    expect((await s.load("bag")).way).toBe("everything");
     expect(await s.loaded("bag")).toEqual(await s.source("bag"));
   });
 
