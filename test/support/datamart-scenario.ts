@@ -87,7 +87,9 @@ export class DatamartScenario implements AsyncDisposable {
 
   static async create(remote: string, rows: TestRows = BASE) {
     const spark = await SparkSession.builder().remote(remote).getOrCreate();
-    await spark.conf.set({ "spark.sql.session.timeZone": "UTC", "spark.sql.ansi.enabled": "false" });
+    // Batches may differ in their columns; otherwise the reader takes those of any file.
+    const mergeSchema = { "spark.sql.parquet.mergeSchema": "true" };
+    await spark.conf.set({ "spark.sql.session.timeZone": "UTC", "spark.sql.ansi.enabled": "false", ...mergeSchema });
     const scenario = new DatamartScenario(spark, remote);
     await spark.sql(`CREATE DATABASE ${scenario.database} LOCATION '${join(scenario.folder, "in")}'`);
     await Promise.all(
