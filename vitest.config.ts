@@ -10,7 +10,7 @@ export default defineConfig({
         test: {
           name: "integration",
           include: ["test/{integration,faults,e2e}/**/*.test.ts"],
-          globalSetup: ["test/support/servers.ts", "test/support/aws-setup.ts"],
+          globalSetup: ["test/support/servers.ts"],
           testTimeout: 120_000,
           hookTimeout: 180_000,
           // One Spark and one PostgreSQL serve the whole suite on two cores; more files at once only make each slower.

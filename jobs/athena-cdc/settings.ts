@@ -1,7 +1,6 @@
 import { ExitCode, UserError } from "../../lib/errors.js";
-import { parseDuration } from "../../lib/glue/incremental/index.js";
+import { readWindowArguments } from "../../lib/glue/incremental/index.js";
 import { stateFolderBeside } from "../../lib/glue/index.js";
-import { parseTrackerTime } from "../../lib/storage/index.js";
 
 export const JOB = "athena-cdc";
 
@@ -44,25 +43,7 @@ export interface Settings {
 /** @throws UserError `ARGUMENTS_INVALID` with all that is wrong. */
 export function readSettings(args: Arguments): Settings {
   const problems: string[] = [];
-  const lookback = parseDuration(args.lookback);
-  if (lookback === undefined)
-    problems.push(`--lookback must be like 90s, 15m, 2h or 1d; it is ${JSON.stringify(args.lookback)}`);
-  const time = (name: "from" | "to") => {
-    const text = args[name];
-    const micros = text === undefined ? undefined : parseTrackerTime(text);
-    if (text !== undefined && micros === undefined) {
-      problems.push(
-        `--${name} must be a UTC time like 2026-03-01 or "2026-03-01 10:00:00"; it is ${JSON.stringify(text)}`,
-      );
-    }
-    return micros;
-  };
-  const [from, to] = [time("from"), time("to")];
-  if (args.to !== undefined && args.from === undefined) problems.push("--to needs --from");
-  if (from !== undefined && to !== undefined && to < from) problems.push("--to is before --from");
-  if (args.from !== undefined && (args.full_refresh || args.load_type === "full")) {
-    problems.push("--from is for a part of what was loaded, and a full load takes everything: leave one of them out");
-  }
+  const { lookback, backfill } = readWindowArguments(args, problems);
   if (problems.length > 0) {
     throw new UserError(
       "ARGUMENTS_INVALID",
@@ -81,8 +62,8 @@ export function readSettings(args: Arguments): Settings {
     stateFolder: stateFolderBeside(`${cdcPath}/`, JOB),
     full: args.load_type === "full" || args.full_refresh,
     fullBecause: args.full_refresh ? "--full-refresh" : "--load_type full",
-    lookback: lookback ?? 0n,
-    backfill: from === undefined ? undefined : { from, to },
+    lookback,
+    backfill,
     evolve: args.on_schema_change === "evolve",
     format: args.output_format,
     icebergDatabase: args.iceberg_database ?? `${args.athena_database_name}_cdc`,

@@ -56,7 +56,7 @@ const args = {
   full_refresh: arg.boolean({ description: "Load everything afresh and replace what is there", default: false }),
   yes: arg.boolean({ description: "Don't ask before --full-refresh", default: false }),
   continue: arg.boolean({ description: "Only if the last run failed", default: false }),
-  parallelism: arg.integer({ description: "Tables that are opened at once", default: 4 }),
+  parallelism: arg.integer({ description: "Tables that are opened at once", default: 4, min: 1 }),
   on_schema_change: arg.choice(["evolve", "fail"], {
     description: "When a table's columns changed",
     default: "evolve",

@@ -1,7 +1,7 @@
 import { ExitCode, UserError } from "../../lib/errors.js";
-import { parseDuration } from "../../lib/glue/incremental/index.js";
+import { readWindowArguments } from "../../lib/glue/incremental/index.js";
 import { stateFolderBeside } from "../../lib/glue/index.js";
-import { childUri, parseTrackerTime } from "../../lib/storage/index.js";
+import { childUri } from "../../lib/storage/index.js";
 import type { Configuration } from "./configuration.js";
 
 export const JOB = "datamart-join";
@@ -46,27 +46,7 @@ export function readSettings(args: Arguments, configuration: Configuration): Set
   if (outputPath === undefined) {
     problems.push("--output_path is missing: say there, or in the configuration as output_path, where to write");
   }
-  const lookback = parseDuration(args.lookback);
-  if (lookback === undefined) {
-    problems.push(`--lookback must be like 90s, 15m, 2h or 1d; it is ${JSON.stringify(args.lookback)}`);
-  }
-  const time = (name: "from" | "to") => {
-    const text = args[name];
-    const micros = text === undefined ? undefined : parseTrackerTime(text);
-    if (text !== undefined && micros === undefined) {
-      problems.push(
-        `--${name} must be a UTC time like 2026-03-01 or "2026-03-01 10:00:00"; it is ${JSON.stringify(text)}`,
-      );
-    }
-    return micros;
-  };
-  const [from, to] = [time("from"), time("to")];
-  if (args.to !== undefined && args.from === undefined) problems.push("--to needs --from");
-  if (from !== undefined && to !== undefined && to < from) problems.push("--to is before --from");
-  if (args.from !== undefined && (args.full_refresh || args.load_type === "full")) {
-    problems.push("--from is for a part of what was loaded, and a full load takes everything: leave one of them out");
-  }
-  if (args.parallelism < 1) problems.push("--parallelism must be 1 or more");
+  const { lookback, backfill } = readWindowArguments(args, problems);
   if (outputPath === undefined || problems.length > 0) {
     const count = problems.length === 1 ? "One argument is" : `${problems.length} arguments are`;
     throw new UserError("ARGUMENTS_INVALID", `${count} wrong`, {
@@ -82,8 +62,8 @@ export function readSettings(args: Arguments, configuration: Configuration): Set
     stateFolder: stateFolderBeside(args.timestamp_s3_path.replace(/\/+$/, ""), JOB),
     full: args.load_type === "full" || args.full_refresh,
     fullBecause: args.full_refresh ? "--full-refresh" : "--load_type full",
-    lookback: lookback ?? 0n,
-    backfill: from === undefined ? undefined : { from, to },
+    lookback,
+    backfill,
     format: args.output_format,
     evolve: args.on_schema_change === "evolve",
     parallelism: args.parallelism,

@@ -1,58 +1,21 @@
-import { spawn } from "node:child_process";
-import { once } from "node:events";
-import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { build } from "esbuild";
 import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
 import { AthenaScenario } from "../support/athena-scenario.js";
-import type { JobChildInput } from "../support/job-child.js";
+import { JobChild } from "../support/job-process.js";
 
-const cache = join(import.meta.dirname, "..", "..", "node_modules", ".cache", "glue-connect");
-// Inside the project, so that the bundle finds the packages it leaves out.
-const bundle = join(cache, `job-child-${process.pid}.mjs`);
 let s: AthenaScenario;
+let job: JobChild;
 
 beforeAll(async () => {
-  mkdirSync(cache, { recursive: true });
-  [s] = await Promise.all([
-    AthenaScenario.create(inject("sparkRemote")),
-    build({
-      entryPoints: [join(import.meta.dirname, "..", "support", "job-child.ts")],
-      outfile: bundle,
-      bundle: true,
-      platform: "node",
-      target: "node20",
-      format: "esm",
-      packages: "external",
-    }),
-  ]);
+  [s, job] = await Promise.all([AthenaScenario.create(inject("sparkRemote")), JobChild.build("athena-cdc")]);
 });
 afterAll(async () => {
-  await s[Symbol.asyncDispose]();
-  rmSync(bundle, { force: true });
+  job?.[Symbol.dispose]();
+  await s?.[Symbol.asyncDispose]();
 });
 
-async function child(args: readonly string[], killAt?: string) {
-  const input: JobChildInput = {
-    job: "athena-cdc",
-    argv: s.argv(...args),
-    sparkRemote: s.remote,
-    ...(killAt === undefined ? {} : { killAt }),
-  };
-  const process_ = spawn(process.execPath, ["--no-warnings", bundle, JSON.stringify(input)], {
-    stdio: ["ignore", "pipe", "pipe"],
-  });
-  let places = "";
-  let errors = "";
-  process_.stdout.on("data", (data) => {
-    places += data;
-  });
-  process_.stderr.on("data", (data) => {
-    errors += data;
-  });
-  const [code, signal] = (await once(process_, "close")) as [number | null, string | null];
-  return { code, signal, places: places.trim().split("\n"), errors };
-}
+const killedAt = (killAt: string, ...args: readonly string[]) =>
+  job.run({ argv: s.argv(...args), sparkRemote: s.remote, killAt });
 
 const FORMATS = {
   parquet: {
@@ -89,7 +52,7 @@ describe("SIGKILL of athena-cdc", () => {
         }
         // The bag shows what is doubled; the other one is killed in the midst of publishing.
         for (const only of index === 2 ? [bag, keyed] : [bag]) {
-          const killed = await child(["--tables", only, ...args], place);
+          const killed = await killedAt(place, "--tables", only, ...args);
           expect({ place, signal: killed.signal, last: killed.places.at(-1) }, killed.errors).toEqual({
             place,
             signal: "SIGKILL",

@@ -20,6 +20,17 @@ export const AWS_TEST_OPTIONS = {
   credentials: { accessKeyId: "test", secretAccessKey: "test" },
 } as const;
 
+/** As variables that every AWS tool reads; a user sets the same ones to have the local Spark use another endpoint. */
+export function awsVariables(endpoint: string) {
+  return {
+    AWS_ACCESS_KEY_ID: AWS_TEST_OPTIONS.credentials.accessKeyId,
+    AWS_SECRET_ACCESS_KEY: AWS_TEST_OPTIONS.credentials.secretAccessKey,
+    AWS_REGION: AWS_TEST_OPTIONS.region,
+    AWS_ENDPOINT_URL: endpoint,
+    AWS_EC2_METADATA_DISABLED: "true",
+  };
+}
+
 /** An endpoint at which nobody answers. */
 export async function deadEndpoint(): Promise<string> {
   const server = createServer().listen(0, "127.0.0.1");

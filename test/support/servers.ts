@@ -3,12 +3,17 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestProject } from "vitest/node";
 import type { Logger } from "../../lib/logger.js";
-import { ensurePostgres, stopPostgres } from "../../lib/targets/local/postgres.js";
+import { findJava } from "../../lib/targets/local/java.js";
+import { ensurePostgres, type LocalPostgres, stopPostgres } from "../../lib/targets/local/postgres.js";
 import { ensureSpark, stopSpark } from "../../lib/targets/local/spark.js";
+import { ensureSparkJars } from "../../lib/targets/local/spark-jars.js";
 import { DEFAULT_SPARK_VERSION, SPARK_VERSIONS, type SparkVersion } from "../../lib/targets/local/spark-version.js";
+import { type AwsEmulator, awsVariables, startAwsEmulator } from "./aws.js";
 
 declare module "vitest" {
   export interface ProvidedContext {
+    /** `http://127.0.0.1:PORT` of the AWS emulator that the whole run shares; use names of your own in it. */
+    readonly awsEndpoint: string;
     /** `sc://127.0.0.1:PORT/;use_ssl=false;token=...` of the Spark server that the whole run shares. */
     readonly sparkRemote: string;
     /** `postgresql://user:password@127.0.0.1:PORT/postgres`; make schemas of your own in it. */
@@ -28,17 +33,31 @@ const progress: Logger = {
 };
 
 /**
- * One Spark and one PostgreSQL for all integration tests, in a state home of their own.
+ * The tests' queries are small and many: what the JVM's second compiler and Spark's generated code would gain in minutes of
+ * work costs more than it gives. The other servers of the tests, and all of users, run with both.
+ */
+const JAVA_OPTIONS = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m -XX:+UseSerialGC";
+const SPARK_CONF = {
+  "spark.sql.codegen.wholeStage": "false",
+  "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+  "spark.sql.shuffle.partitions": "2",
+};
+
+/**
+ * One Spark (which finds S3, Glue and the like in an emulator), one PostgreSQL and one AWS emulator for all integration tests,
+ * in a state home of their own.
  *
- * Both end with this process whatever becomes of it, so that even a run that was killed leaves nothing behind.
+ * All end with this process whatever becomes of it, so that even a run that was killed leaves nothing behind.
  */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const home = mkdtempSync(join(tmpdir(), "glue-connect-test-"));
   const version = wantedVersion();
+  const profile = version === DEFAULT_SPARK_VERSION ? "aws" : "base";
   const options = { home: join(home, "state"), ownerPid: process.pid, idleMinutes: 0, logger: progress };
   // Open to the account that root's PostgreSQL runs as, so that all there is lies in here and goes with it.
   chmodSync(home, 0o711);
   const pids: number[] = [];
+  let emulator: AwsEmulator | undefined;
   // An interrupted vitest exits without calling its teardowns: what can't wait is done here, the servers watch for our end.
   const exit = () => {
     for (const pid of pids) {
@@ -52,16 +71,34 @@ export default async function setup(project: TestProject): Promise<() => Promise
   };
   const teardown = async () => {
     process.removeListener("exit", exit);
-    await Promise.all([stopSpark(options.home, version), stopPostgres(options.home)]);
+    await Promise.all([stopSpark(options.home, version), stopPostgres(options.home), emulator?.stop()]);
     rmSync(home, { recursive: true, force: true });
   };
   process.once("exit", exit);
   try {
-    const [spark, postgres] = await Promise.all([
-      ensureSpark({ ...options, version }),
+    // Spark is told where the emulator is; the jars can come meanwhile.
+    let postgres: LocalPostgres;
+    [postgres, emulator] = await Promise.all([
       ensurePostgres({ ...options, ephemeral: true }),
+      startAwsEmulator(),
+      findJava(process.env).then((java) =>
+        ensureSparkJars({ java, env: process.env, logger: progress, version, profile }),
+      ),
     ]);
-    pids.push(spark.pid, postgres.pid);
+    pids.push(postgres.pid);
+    const spark = await ensureSpark({
+      ...options,
+      version,
+      profile,
+      conf: SPARK_CONF,
+      env: {
+        ...process.env,
+        ...awsVariables(emulator.endpoint),
+        GLUE_CONNECT_SPARK_JAVA_OPTIONS: JAVA_OPTIONS,
+      },
+    });
+    pids.push(spark.pid);
+    project.provide("awsEndpoint", emulator.endpoint);
     project.provide("sparkRemote", spark.remote);
     project.provide("postgresUrl", postgres.url);
     project.provide("warehouse", spark.warehouse);

@@ -5,4 +5,5 @@ export * from "./iceberg.js";
 export * from "./rows.js";
 export * from "./schema-changes.js";
 export * from "./session.js";
+export * from "./window-arguments.js";
 export * from "./write.js";

@@ -246,7 +246,14 @@ async function start(
   const log = openLog(logFile);
   const child = spawn(
     java.command,
-    [...JVM_OPTIONS, `-Djava.io.tmpdir=${temporary}`, "-cp", join(jars.folder, "*"), ...submit(propertiesFile)],
+    [
+      ...JVM_OPTIONS,
+      ...ownJavaOptions(env),
+      `-Djava.io.tmpdir=${temporary}`,
+      "-cp",
+      join(jars.folder, "*"),
+      ...submit(propertiesFile),
+    ],
     {
       cwd: places.folder,
       detached: true,
@@ -326,7 +333,7 @@ function startFailed(logFile: string, port: number, more: readonly string[] = []
   return new UserError("SPARK_START_FAILED", "The local Spark ended while it was starting", {
     problems: [...more, ...reasonsIn(lines), `Its log is ${logFile}`],
     hint: noMemory
-      ? "The local Spark needs 3 GB of memory: end other programs, or use a Spark that runs elsewhere with --remote sc://..."
+      ? "The local Spark needs 3 GB of memory: end other programs, set GLUE_CONNECT_SPARK_JAVA_OPTIONS (such as -Xmx6g), or use a Spark that runs elsewhere with --remote sc://..."
       : "Put right what the log says and run the command again; --remote sc://... or SPARK_REMOTE uses a Spark that runs elsewhere",
   });
 }
@@ -375,6 +382,11 @@ const JVM_OPTIONS: readonly string[] = [
   "-Dlog4j2.configurationFile=classpath:io/glueconnect/spark/log4j2.properties",
   "-Dfile.encoding=UTF-8",
 ];
+
+/** The user's own come after ours, as of two equal ones the JVM takes the last. */
+function ownJavaOptions(env: Environment): readonly string[] {
+  return (env.GLUE_CONNECT_SPARK_JAVA_OPTIONS ?? "").split(/\s+/).filter((option) => option !== "");
+}
 
 function submit(propertiesFile: string): readonly string[] {
   return [

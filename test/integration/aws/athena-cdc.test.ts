@@ -7,42 +7,29 @@ import { type RunEnvironment, runJob } from "../../../lib/glue/index.js";
 import { SparkSession } from "../../../lib/spark/index.js";
 import { createObjectStore } from "../../../lib/storage/index.js";
 import { AWS_TEST_OPTIONS } from "../../support/aws.js";
-import { type ExtraSpark, startExtraSpark } from "../../support/extra-spark.js";
 
 // The job as it runs on AWS: tables of Glue's catalog, files, keys, trackers and state in S3. Only the endpoint differs.
 const aws = { ...AWS_TEST_OPTIONS, endpoint: inject("awsEndpoint") };
+const sparkRemote = inject("sparkRemote");
 const glue = new GlueClient(aws);
 const storage = createObjectStore(aws);
 const database = `t_${randomUUID().replaceAll("-", "").slice(0, 12)}`;
 const bucket = database.replace("_", "-");
 const s3 = `s3://${bucket}`;
-let server: ExtraSpark;
 let spark: SparkSession;
 
 beforeAll(async () => {
-  [server] = await Promise.all([
-    startExtraSpark({
-      profile: "aws",
-      env: {
-        ...process.env,
-        AWS_ACCESS_KEY_ID: aws.credentials.accessKeyId,
-        AWS_SECRET_ACCESS_KEY: aws.credentials.secretAccessKey,
-        AWS_REGION: aws.region,
-        AWS_ENDPOINT_URL: aws.endpoint,
-        AWS_EC2_METADATA_DISABLED: "true",
-      },
-    }),
+  await Promise.all([
     new S3Client({ ...aws, forcePathStyle: true }).send(new CreateBucketCommand({ Bucket: bucket })),
     glue.send(new CreateDatabaseCommand({ DatabaseInput: { Name: database } })),
   ]);
-  spark = await SparkSession.builder().remote(server.remote).getOrCreate();
+  spark = await SparkSession.builder().remote(sparkRemote).getOrCreate();
   await spark.conf.set({ "spark.sql.session.timeZone": "UTC" });
   await storage.put(`${s3}/keys/old.csv`, "table_name,primary_key_column\norders,v\n");
   await storage.put(`${s3}/keys/a.csv`, "table_name,primary_key_column\norders,id\n");
 });
 afterAll(async () => {
   await spark?.close();
-  await server?.stop();
 });
 
 /** Puts rows into a table's folder on S3, as another program does. */
@@ -86,7 +73,7 @@ function run(args: readonly string[] = [], environment: RunEnvironment = {}) {
       ...["--JOB_NAME", "test", "--athena_database_name", database, "--load_type", "incremental"],
       ...["--output_path", `${s3}/out/`, "--cdc_path", `${s3}/cdc`, "--primary_key_s3_prefix", `${s3}/keys/`, ...args],
     ],
-    { sparkRemote: server.remote, catalog: "glue", aws, ...environment },
+    { sparkRemote, catalog: "glue", aws, ...environment },
   );
 }
 

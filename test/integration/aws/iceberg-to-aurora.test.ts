@@ -3,18 +3,16 @@ import { type AttributeValue, CreateTableCommand, DynamoDBClient, PutItemCommand
 import { CreateBucketCommand, HeadObjectCommand, ListObjectsV2Command, S3Client } from "@aws-sdk/client-s3";
 import { CreateSecretCommand, SecretsManagerClient } from "@aws-sdk/client-secrets-manager";
 import pg from "pg";
-import { afterAll, beforeAll, describe, expect, inject, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
 import job from "../../../jobs/iceberg-to-aurora/job.js";
-import { localServers } from "../../../lib/cli/local-servers.js";
 import { type RunMode, runJob } from "../../../lib/glue/index.js";
-import { silentLogger } from "../../../lib/logger.js";
 import { SparkSession } from "../../../lib/spark/index.js";
 import { createObjectStore } from "../../../lib/storage/index.js";
 import { AWS_TEST_OPTIONS } from "../../support/aws.js";
-import { type ExtraSpark, startExtraSpark } from "../../support/extra-spark.js";
 
 // The job as it runs on AWS: item in DynamoDB, login in Secrets Manager, tables and state's copy in S3. Only the endpoint differs.
 const aws = { ...AWS_TEST_OPTIONS, endpoint: inject("awsEndpoint") };
+const sparkRemote = inject("sparkRemote");
 const s3 = new S3Client({ ...aws, forcePathStyle: true });
 const dynamo = new DynamoDBClient(aws);
 const secretsManager = new SecretsManagerClient(aws);
@@ -24,24 +22,11 @@ const bucket = name.replace("_", "-");
 const KMS_KEY = "arn:aws:kms:us-east-1:123456789012:key/00000000-0000-0000-0000-000000000001";
 const database = new pg.Client(inject("postgresUrl"));
 
-let server: ExtraSpark;
 let spark: SparkSession;
 
 beforeAll(async () => {
   const address = new URL(inject("postgresUrl"));
-  [server] = await Promise.all([
-    // A user sets the same variables to run the local Spark against another endpoint.
-    startExtraSpark({
-      profile: "aws",
-      env: {
-        ...process.env,
-        AWS_ACCESS_KEY_ID: aws.credentials.accessKeyId,
-        AWS_SECRET_ACCESS_KEY: aws.credentials.secretAccessKey,
-        AWS_REGION: aws.region,
-        AWS_ENDPOINT_URL: aws.endpoint,
-        AWS_EC2_METADATA_DISABLED: "true",
-      },
-    }),
+  await Promise.all([
     database.connect(),
     s3.send(new CreateBucketCommand({ Bucket: bucket })),
     secretsManager.send(
@@ -69,12 +54,11 @@ beforeAll(async () => {
     ),
   ]);
   await database.query(`CREATE SCHEMA ${name}`);
-  spark = await SparkSession.builder().remote(server.remote).getOrCreate();
+  spark = await SparkSession.builder().remote(sparkRemote).getOrCreate();
 });
 
 afterAll(async () => {
   await spark?.close();
-  await server?.stop();
   await database.query(`DROP SCHEMA IF EXISTS ${name} CASCADE`);
   await database.end();
 });
@@ -180,7 +164,7 @@ async function run(table: string, mode: RunMode = "run") {
     ...["--JOB_NAME", "aws", "--metadata_table_name", name],
     ...["--source_system_id", table, "--metadata_type", "incremental"],
   ];
-  const { report, exitCode, stack } = await runJob(job, argv, { sparkRemote: server.remote, aws, mode });
+  const { report, exitCode, stack } = await runJob(job, argv, { sparkRemote, aws, mode });
   expect(report.error, stack).toBeUndefined();
   return { exitCode, ...report.table(`${name}.${table}`) };
 }
@@ -216,21 +200,6 @@ async function keysBelow(prefix: string): Promise<readonly string[]> {
   const { Contents = [] } = await s3.send(new ListObjectsV2Command({ Bucket: bucket, Prefix: prefix }));
   return Contents.map(({ Key = "" }) => Key);
 }
-
-/** The shared server has no jars for S3, so what the command line asks for shows in the refusal. */
-test("without --remote a run with tables on S3 asks for a local Spark that can read them", async () => {
-  vi.stubEnv("GLUE_CONNECT_HOME", inject("stateHome"));
-  try {
-    const servers = localServers(silentLogger, new AbortController().signal);
-    await expect(servers.spark({ locations: [GLUE.warehouse] })).rejects.toMatchObject({
-      code: "SPARK_WITHOUT_S3",
-      hint: expect.stringContaining("local down spark"),
-    });
-    expect(await servers.spark({ locations: ["file:///tmp"] })).toEqual({ remote: inject("sparkRemote") });
-  } finally {
-    vi.unstubAllEnvs();
-  }
-});
 
 describe("iceberg-to-aurora on AWS", () => {
   test("a table of the Glue catalog, a nested item, and the snapshot's copy under a KMS key", async () => {

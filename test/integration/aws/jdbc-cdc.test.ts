@@ -9,32 +9,20 @@ import { runJob } from "../../../lib/glue/index.js";
 import { SparkSession } from "../../../lib/spark/index.js";
 import { createObjectStore } from "../../../lib/storage/index.js";
 import { AWS_TEST_OPTIONS } from "../../support/aws.js";
-import { type ExtraSpark, startExtraSpark } from "../../support/extra-spark.js";
 
 // The job as it runs on AWS: tables and connection in Glue, login in Secrets Manager, output, tracker and log in S3.
 const aws = { ...AWS_TEST_OPTIONS, endpoint: inject("awsEndpoint") };
+const sparkRemote = inject("sparkRemote");
 const storage = createObjectStore(aws);
 const name = `t_${randomUUID().replaceAll("-", "").slice(0, 12)}`;
 const bucket = name.replace("_", "-");
 const database = new pg.Client(inject("postgresUrl"));
-let server: ExtraSpark;
 let spark: SparkSession;
 
 beforeAll(async () => {
   const { hostname, port, pathname, username, password } = new URL(inject("postgresUrl"));
   const glue = new GlueClient(aws);
-  [server] = await Promise.all([
-    startExtraSpark({
-      profile: "aws",
-      env: {
-        ...process.env,
-        AWS_ACCESS_KEY_ID: aws.credentials.accessKeyId,
-        AWS_SECRET_ACCESS_KEY: aws.credentials.secretAccessKey,
-        AWS_REGION: aws.region,
-        AWS_ENDPOINT_URL: aws.endpoint,
-        AWS_EC2_METADATA_DISABLED: "true",
-      },
-    }),
+  await Promise.all([
     database.connect(),
     new S3Client({ ...aws, forcePathStyle: true }).send(new CreateBucketCommand({ Bucket: bucket })),
     new SecretsManagerClient(aws).send(
@@ -84,11 +72,10 @@ beforeAll(async () => {
       TableInput: { Name: "files", StorageDescriptor: { Location: `s3://${bucket}/files/` } },
     }),
   );
-  spark = await SparkSession.builder().remote(server.remote).getOrCreate();
+  spark = await SparkSession.builder().remote(sparkRemote).getOrCreate();
 });
 afterAll(async () => {
   await spark?.close();
-  await server?.stop();
   await database.query(`DROP SCHEMA IF EXISTS ${name} CASCADE`);
   await database.end();
 });
@@ -100,7 +87,7 @@ async function load(format: string, ...args: string[]) {
     ...["--s3_output_path", `${folder}/out/`, "--csv_file_name", `${folder}/state/max_timestamps.csv`],
     ...["--log_folder_path", `${folder}/logs/`, "--output_format", format, "--tables", "*,!shop_gone", ...args],
   ];
-  const { report, stack } = await runJob(job, argv, { sparkRemote: server.remote, aws });
+  const { report, stack } = await runJob(job, argv, { sparkRemote, aws });
   expect(report.toJSON().error, `${stack} ${JSON.stringify(report.toJSON().tables)}`).toBeUndefined();
   return report;
 }
@@ -197,6 +184,6 @@ test("a table that the catalog has and the database has not fails alone", async 
       folder,
     ],
   ];
-  const { report } = await runJob(job, argv, { sparkRemote: server.remote, aws });
+  const { report } = await runJob(job, argv, { sparkRemote, aws });
   expect(report.table("shop_gone").error?.code).toBe("TABLE_NOT_FOUND");
 });

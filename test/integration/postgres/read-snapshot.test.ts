@@ -17,7 +17,10 @@ import {
 import * as f from "../../../lib/spark/functions/index.js";
 import { SparkSession } from "../../../lib/spark/index.js";
 
+// A database of its own: transactions of other tests don't hold anything back here.
+const schema = `t_${randomUUID().replaceAll("-", "").slice(0, 12)}`;
 const address = new URL(inject("postgresUrl"));
+address.pathname = `/${schema}`;
 const connection: PostgresConnection = {
   host: address.hostname,
   port: Number(address.port),
@@ -25,13 +28,15 @@ const connection: PostgresConnection = {
   user: decodeURIComponent(address.username),
   password: decodeURIComponent(address.password),
 };
-const schema = `t_${randomUUID().replaceAll("-", "").slice(0, 12)}`;
-const database = new pg.Client(inject("postgresUrl"));
+const server = new pg.Client(inject("postgresUrl"));
+const database = new pg.Client(address.href);
 const applicationName = `test ${schema}`;
 let spark: SparkSession;
 let session: PostgresSession;
 
 beforeAll(async () => {
+  await server.connect();
+  await server.query(`CREATE DATABASE ${schema}`);
   await database.connect();
   await database.query(`CREATE SCHEMA ${schema}`);
   [spark, session] = await Promise.all([
@@ -41,8 +46,9 @@ beforeAll(async () => {
   await fixSession(spark);
 });
 afterAll(async () => {
-  await database.query(`DROP SCHEMA ${schema} CASCADE`);
   await Promise.all([database.end(), session.close(), spark.close()]);
+  await server.query(`DROP DATABASE ${schema} WITH (FORCE)`);
+  await server.end();
 });
 
 const take = () => ExportedSnapshot.take(connection, { applicationName });
@@ -68,7 +74,7 @@ describe("a snapshot that many connections read", () => {
     // Somebody goes on writing: rows move from one block to another, come and go, in transactions of their own.
     let writing = true;
     let written = 0;
-    const writer = new pg.Client(inject("postgresUrl"));
+    const writer = new pg.Client(address.href);
     await writer.connect();
     const busy = (async () => {
       for (let turn = 1; writing; turn++) {
@@ -325,7 +331,7 @@ describe("values", () => {
 describe("transactions under way", () => {
   test("hold back what is settled, and their rows are known afterwards", async () => {
     await database.query(`CREATE TABLE ${schema}.late (id int)`);
-    const writer = new pg.Client(inject("postgresUrl"));
+    const writer = new pg.Client(address.href);
     await writer.connect();
     await writer.query("BEGIN");
     await writer.query(`INSERT INTO ${schema}.late VALUES (1)`);
@@ -359,7 +365,7 @@ describe("transactions under way", () => {
     const role = `r_${schema}`;
     await database.query(`CREATE ROLE ${role} LOGIN PASSWORD 'test'`);
     const reader = { ...connection, user: role, password: "test" };
-    const other = new pg.Client(inject("postgresUrl"));
+    const other = new pg.Client(address.href);
     await other.connect();
     try {
       const hidden = await ExportedSnapshot.take(reader, { applicationName });

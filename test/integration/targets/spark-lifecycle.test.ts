@@ -4,7 +4,9 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { Client, credentials, Metadata } from "@grpc/grpc-js";
-import { expect, test } from "vitest";
+import { expect, onTestFinished, test, vi } from "vitest";
+import { localServers } from "../../../lib/cli/local-servers.js";
+import { silentLogger } from "../../../lib/logger.js";
 import { ExecutePlanRequestSchema } from "../../../lib/spark/generated/spark/connect/base_pb.js";
 import { localDown, localEnvironment, localStatus } from "../../../lib/targets/local/local.js";
 import { poll } from "../../../lib/targets/local/poll.js";
@@ -54,6 +56,16 @@ test("one server for all: callers in three processes, one later, one after its s
   const [spark] = await localStatus({ home });
   expect(spark).toMatchObject({ state: "up", pid: anew.pid, endpoint: `sc://127.0.0.1:${anew.port}` });
   expect(await localEnvironment({ home })).toEqual({ SPARK_REMOTE: anew.remote });
+
+  // Without --remote a run with tables on S3 asks for a local Spark that can read them.
+  vi.stubEnv("GLUE_CONNECT_HOME", home);
+  onTestFinished(() => void vi.unstubAllEnvs());
+  const servers = localServers(silentLogger, new AbortController().signal);
+  expect(await servers.spark({ locations: ["file:///tmp"] })).toEqual({ remote: anew.remote });
+  await expect(servers.spark({ locations: ["s3://bucket/tables"] })).rejects.toMatchObject({
+    code: "SPARK_WITHOUT_S3",
+    hint: expect.stringContaining("local down spark"),
+  });
 
   expect(await localDown(["spark", "postgres"], { home })).toEqual([{ name: "spark", pid: anew.pid }]);
   expect(identifyProcess(anew.pid)).toBeUndefined();
