@@ -1,6 +1,8 @@
 import type { z } from "zod";
 import { ExitCode, UserError } from "../../errors.js";
 import { nearest } from "../suggest.js";
+import { definitionProblems } from "./schedule-check.js";
+import type { Definitions } from "./schedule-schema.js";
 import { configFileSchema, DEFAULTS, type Settings, settingsSchema } from "./schema.js";
 
 /** A configuration file as it was read; what it says has not been checked yet. */
@@ -45,6 +47,8 @@ export interface ResolvedConfig {
   /** By path with dots, e.g. `emr.driver.cores`; of every value that is no object. */
   readonly origins: ReadonlyMap<string, Origin>;
   readonly environment: string | undefined;
+  /** Jobs, triggers and workflows of the file. */
+  readonly definitions: Definitions;
 }
 
 /** Variables that say a setting. */
@@ -74,7 +78,7 @@ interface Layer {
  */
 export function resolveConfig(options: ResolveOptions): ResolvedConfig {
   const { file, environment } = options;
-  if (file !== undefined) checkFile(file);
+  const definitions = file === undefined ? NO_DEFINITIONS : checkFile(file);
   const content = (file?.content ?? {}) as { readonly environments?: Readonly<Record<string, unknown>> };
   const { environments = {}, ...base } = content;
   if (environment !== undefined && !Object.hasOwn(environments, environment)) {
@@ -117,7 +121,7 @@ export function resolveConfig(options: ResolveOptions): ResolvedConfig {
       ),
     );
   }
-  return { settings: checked.data, origins, environment };
+  return { settings: checked.data, origins, environment, definitions };
 }
 
 /** Whether one setting was said by something that goes over what said the other. */
@@ -144,18 +148,24 @@ export function originText(origin: Origin | undefined): string | undefined {
   }
 }
 
+const NO_DEFINITIONS: Definitions = { jobs: {}, triggers: {}, workflows: {}, scheduler: {} };
+
 /** The whole file is checked, also the environments that this command doesn't use. */
-function checkFile(file: ConfigFile): void {
+function checkFile(file: ConfigFile): Definitions {
   const checked = configFileSchema.safeParse(file.content);
-  if (checked.success) return;
-  throw invalid(
-    checked.error.issues.flatMap((issue) =>
-      describeIssue(issue, (path) => {
-        const line = file.line(path);
-        return `${file.path}${line === undefined ? "" : `, line ${line}`}`;
-      }),
+  const where = (path: readonly PropertyKey[]) => {
+    const line = file.line(path);
+    return `${file.path}${line === undefined ? "" : `, line ${line}`}`;
+  };
+  const problems = [
+    ...(checked.error?.issues ?? []).flatMap((issue) => describeIssue(issue, where)),
+    ...definitionProblems((file.content ?? {}) as Readonly<Record<string, unknown>>).map(({ path, message }) =>
+      sayProblem(path, message, where),
     ),
-  );
+  ];
+  if (checked.data === undefined || problems.length > 0) throw invalid(problems);
+  const { jobs = {}, triggers = {}, workflows = {}, scheduler = {} } = checked.data;
+  return { jobs, triggers, workflows, scheduler };
 }
 
 /** What other subjects have in the file is not a setting. */
@@ -206,12 +216,8 @@ function originOf(path: readonly string[], origins: ReadonlyMap<string, Origin>)
 type Issue = z.core.$ZodIssue;
 
 /** One line for each thing that is wrong: the setting, what is wrong with it, where it stands. */
-function describeIssue(issue: Issue, where: (path: readonly PropertyKey[]) => string | undefined): string[] {
-  const say = (path: readonly PropertyKey[], what: string) => {
-    const place = where(path);
-    const name = path.map(String).join(".");
-    return `${name === "" ? "the configuration" : name} ${what}${place === undefined ? "" : ` (${place})`}`;
-  };
+function describeIssue(issue: Issue, where: Where): string[] {
+  const say = (path: readonly PropertyKey[], what: string) => sayProblem(path, what, where);
   if (issue.code === "unrecognized_keys") {
     return issue.keys.map((key) => {
       const meant = nearest(key, keysAt(issue.path));
@@ -222,8 +228,21 @@ function describeIssue(issue: Issue, where: (path: readonly PropertyKey[]) => st
     const article = /^[aeiou]/.test(issue.expected) ? "an" : "a";
     return [say(issue.path, issue.message.startsWith("is ") ? issue.message : `is not ${article} ${issue.expected}`)];
   }
-  if (issue.code === "invalid_union") return [say(issue.path, "is not a text, a number, true or false")];
+  if (issue.code === "invalid_union") {
+    return [
+      say(issue.path, issue.message.startsWith("is ") ? issue.message : "is not a text, a number, true or false"),
+    ];
+  }
+  if (issue.code === "invalid_key") return [say(issue.path, issue.issues[0]?.message ?? issue.message)];
   return [say(issue.path, issue.message)];
+}
+
+type Where = (path: readonly PropertyKey[]) => string | undefined;
+
+function sayProblem(path: readonly PropertyKey[], what: string, where: Where): string {
+  const place = where(path);
+  const name = path.map(String).join(".");
+  return `${name === "" ? "the configuration" : name} ${what}${place === undefined ? "" : ` (${place})`}`;
 }
 
 /** The settings that there are at a path of the schema, for suggestions. */
@@ -231,14 +250,25 @@ function keysAt(path: readonly PropertyKey[]): string[] {
   let schema: unknown = configFileSchema;
   for (const key of path) {
     schema = unwrapped(schema);
-    const { shape, valueType } = schema as { shape?: Record<PropertyKey, unknown>; valueType?: unknown };
-    schema = shape?.[key] ?? valueType;
+    const { shape, valueType, element } = schema as Inside & { shape?: Record<PropertyKey, unknown> };
+    schema = shape?.[key] ?? valueType ?? element;
   }
   return Object.keys((unwrapped(schema) as { shape?: object } | undefined)?.shape ?? {});
 }
 
+interface Inside {
+  readonly valueType?: unknown;
+  readonly element?: unknown;
+  readonly unwrap?: () => unknown;
+  /** Of a schema with a transformation behind it. */
+  readonly in?: unknown;
+  readonly options?: readonly unknown[];
+}
+
+/** Kinds of triggers have the same keys: those that aren't for a kind are known by it, too. */
 function unwrapped(schema: unknown): unknown {
-  const inner = (schema as { unwrap?: () => unknown } | undefined)?.unwrap?.();
+  const { element, unwrap, in: before, options } = (schema ?? {}) as Inside;
+  const inner = element === undefined ? (unwrap?.call(schema) ?? before ?? options?.[0]) : undefined;
   return inner === undefined ? schema : unwrapped(inner);
 }
 

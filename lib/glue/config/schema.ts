@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { scheduleShape } from "./schedule-schema.js";
 
 const text = z.string().trim().min(1, "is empty");
 const s3Folder = z
@@ -111,12 +112,10 @@ const settingsShape = {
   glue: glue.optional(),
 };
 
-/**
- * The file: settings, and environments whose settings go over them. Keys of other subjects (jobs, triggers, workflows) are
- * added here, beside `environments`.
- */
+/** The file: settings, environments whose settings go over them, and the jobs, triggers and workflows of the project. */
 const fileShape = {
   ...settingsShape,
+  ...scheduleShape,
   environments: z.record(z.string(), z.strictObject(settingsShape)).optional(),
 };
 
