@@ -65,6 +65,8 @@ def start_spark(token):
     SparkSession(context)
     # A Scala object: its instance is the field MODULE$ of a class whose name ends with a dollar sign.
     service = getattr(getattr(jvm.org.apache.spark.sql.connect.service, "SparkConnectService$"), "MODULE$")
+    # The server has read it, and nobody else is to.
+    jvm.java.lang.System.clearProperty("GLUE_CONNECT_SPARK_TOKEN")
     return context, service.localPort()
 
 
@@ -76,6 +78,15 @@ def fetch(context, uri, folder):
     file_system = source.getFileSystem(context._jsc.hadoopConfiguration())
     file_system.copyToLocalFile(False, source, jvm.org.apache.hadoop.fs.Path(f"file://{target}"), True)
     return target
+
+
+def report_uri(uri, jobs, context):
+    """A folder is for the reports of many runs, each under its id: Glue says it, and Spark's application is as unique."""
+    if not uri.endswith("/"):
+        return uri
+    pairs = zip(jobs, jobs[1:])
+    run = next((value for name, value in pairs if name == "--JOB_RUN_ID"), None)
+    return f"{uri}{run or context.applicationId}.json"
 
 
 def deliver(context, file, uri):
@@ -162,7 +173,9 @@ def main():
         code = child.wait()
         if ours.get("report") and os.path.exists(report):
             try:
-                deliver(context, report, ours["report"])
+                uri = report_uri(ours["report"], arguments, context)
+                deliver(context, report, uri)
+                print(f"glue-connect launcher: the report is {uri}", file=sys.stderr, flush=True)
             except Exception as error:  # The job's outcome counts, not that of its report.
                 print(f"glue-connect launcher: the report could not be written: {error}", file=sys.stderr, flush=True)
     finally:

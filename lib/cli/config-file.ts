@@ -28,7 +28,7 @@ export async function readConfigFile(options: ConfigFileOptions = {}): Promise<C
   if (file === undefined) return undefined;
   if (options.path !== undefined && !(await isFile(file))) {
     throw new UserError("CONFIG_NOT_FOUND", `There is no configuration file ${file}`, {
-      hint: "Check --config, or GLUE_CONNECT_CONFIG if it is set",
+      hint: "Check --config-file, or GLUE_CONNECT_CONFIG if it is set",
       exitCode: ExitCode.configuration,
     });
   }

@@ -6,7 +6,7 @@ import type { CliIo } from "./io.js";
 
 /** What the options of {@link addConfigOptions} say. */
 export interface ConfigFlags {
-  readonly config?: string;
+  readonly configFile?: string;
   readonly env?: string;
   readonly region?: string;
   readonly set?: readonly string[];
@@ -15,7 +15,10 @@ export interface ConfigFlags {
 /** Adds the options of every command that reads the configuration. */
 export function addConfigOptions(command: Command): Command {
   return command
-    .option("--config <file>", "configuration; default: GLUE_CONNECT_CONFIG, else the nearest glue-connect.config.ts")
+    .option(
+      "--config-file <path>",
+      "configuration; default: GLUE_CONNECT_CONFIG, else the nearest glue-connect.config.ts",
+    )
     .option("--env <name>", "environment of the configuration file; default: GLUE_CONNECT_ENVIRONMENT")
     .option("--region <name>", "AWS region; default: the configuration's, AWS_REGION, or the profile's")
     .addOption(
@@ -36,7 +39,7 @@ export async function loadConfig(
   flags: readonly FlagSetting[] = [],
 ): Promise<ResolvedConfig> {
   const environment = given.env ?? nonEmpty(io.env.GLUE_CONNECT_ENVIRONMENT);
-  const file = await readConfigFile({ path: given.config ?? nonEmpty(io.env.GLUE_CONNECT_CONFIG), environment });
+  const file = await readConfigFile({ path: given.configFile ?? nonEmpty(io.env.GLUE_CONNECT_CONFIG), environment });
   return resolveConfig({
     file,
     environment,

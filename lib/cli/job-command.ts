@@ -115,7 +115,7 @@ export function addJobCommand(
 }
 
 /** An argument that the CLI reads itself would never reach the job. */
-function refuseTakenNames(job: Job, command: Command): void {
+export function refuseTakenNames(job: Job, command: Command): void {
   const taken = new Set(command.options.map((option) => option.long?.replace(/^--/, "").replaceAll("-", "_")));
   const problems = Object.keys(job.args).filter((name) => taken.has(name));
   if (problems.length === 0) return;

@@ -5,6 +5,7 @@ import { type Command, Option } from "commander";
 import { ExitCode } from "../errors.js";
 import { parseArguments } from "../glue/args.js";
 import type { FlagSetting } from "../glue/config/resolve.js";
+import type { Job } from "../glue/define-job.js";
 import type { Logger } from "../logger.js";
 import { createObjectStore } from "../storage/create-object-store.js";
 import { packageRoot } from "../targets/local/package-root.js";
@@ -16,7 +17,7 @@ import { CONNECT_JARS, neededJars, uploadJars } from "./cluster-jars.js";
 import { addConfigOptions, type ConfigFlags, loadConfig } from "./config-options.js";
 import { interruptible } from "./interrupt.js";
 import { type CliIo, write } from "./io.js";
-import type { Finish } from "./job-command.js";
+import { type Finish, refuseTakenNames } from "./job-command.js";
 import { loadJob } from "./load-job.js";
 import { createProgress } from "./progress.js";
 import { follow, reportUri, runService } from "./run-tracking.js";
@@ -47,7 +48,19 @@ export function registerSubmitCommand(program: Command, io: CliIo, finish: Finis
     const progress = createProgress(io, { debug: false, color: flags.color });
     const interrupt = interruptible(() => progress.log.warn("interrupted"));
     try {
-      finish(await submit(name, command.args.slice(1), flags, io, progress.log, interrupt.signal));
+      const job = await loadJob(name);
+      refuseTakenNames(job, command);
+      finish(
+        await submit({
+          name,
+          job,
+          argv: command.args.slice(1),
+          flags,
+          io,
+          log: progress.log,
+          signal: interrupt.signal,
+        }),
+      );
     } finally {
       progress.end();
       interrupt.stop();
@@ -55,15 +68,18 @@ export function registerSubmitCommand(program: Command, io: CliIo, finish: Finis
   });
 }
 
-async function submit(
-  name: string,
-  argv: readonly string[],
-  flags: Flags,
-  io: CliIo,
-  log: Logger,
-  signal: AbortSignal,
-): Promise<ExitCode> {
-  const job = await loadJob(name);
+interface Submission {
+  /** Name of a built-in job, or path of a module. */
+  readonly name: string;
+  readonly job: Job;
+  readonly argv: readonly string[];
+  readonly flags: Flags;
+  readonly io: CliIo;
+  readonly log: Logger;
+  readonly signal: AbortSignal;
+}
+
+async function submit({ name, job, argv, flags, io, log, signal }: Submission): Promise<ExitCode> {
   // Found out here, not ten minutes later in a log.
   const { jobName } = parseArguments(job.args, argv);
   const said: FlagSetting[] =

@@ -41,7 +41,11 @@ export interface GlueTarget {
 }
 
 /** Spark settings for the size of the workers. */
-export function workerConf({ driver, executor, maxExecutors }: EmrTarget): Record<string, string> {
+export function workerConf({
+  driver,
+  executor,
+  maxExecutors,
+}: Pick<EmrTarget, "driver" | "executor" | "maxExecutors">): Record<string, string> {
   const settings: Record<string, string | number | undefined> = {
     "spark.driver.cores": driver?.cores,
     "spark.driver.memory": driver?.memory,

@@ -1,9 +1,8 @@
 import type { JobRunState, JobRunSummary } from "@aws-sdk/client-emr-serverless";
 import { UserError } from "../../errors.js";
 import { createEmrClient, emrFailure } from "../aws/emr-client.js";
-import { emrConf } from "../aws/packages.js";
-import { type EmrTarget, workerConf } from "../aws/settings.js";
-import { launcherArguments, type RunInfo, type RunService } from "./service.js";
+import { type EmrRunTarget, emrJobRunRequest } from "./emr-request.js";
+import type { RunInfo, RunService } from "./service.js";
 
 const PHASES: Readonly<Record<JobRunState, RunInfo["phase"]>> = {
   SUBMITTED: "waiting",
@@ -17,19 +16,11 @@ const PHASES: Readonly<Record<JobRunState, RunInfo["phase"]>> = {
   CANCELLED: "cancelled",
 };
 
-/** What a job run has that a session has not. */
-export interface EmrRunTarget extends EmrTarget {
-  /** Folder on S3 for the logs; default: EMR's own storage, which only its console shows. */
-  readonly logs?: string | undefined;
-  readonly timeoutMinutes?: number | undefined;
-  readonly attempts?: number | undefined;
-}
-
 /** Job runs of an EMR Serverless application. */
 export async function createEmrRuns(target: EmrRunTarget): Promise<RunService> {
   const sdk = await import("@aws-sdk/client-emr-serverless");
   const client = await createEmrClient(target.aws);
-  const { applicationId, role, logs } = target;
+  const { applicationId, logs } = target;
   const call = async <T>(doing: string, permission: string, work: () => Promise<T>): Promise<T> => {
     try {
       return await work();
@@ -42,32 +33,8 @@ export async function createEmrRuns(target: EmrRunTarget): Promise<RunService> {
     title: "EMR Serverless",
 
     async start(request) {
-      const jars = [...request.jars, ...(target.jars ?? [])];
-      const conf = emrConf(target.packages, jars, { ...workerConf(target), ...target.sparkConf });
-      const { attempts, timeoutMinutes } = target;
-      const region = await call("starting a job run", "emr-serverless:StartJobRun", () => client.config.region());
-      const { jobRunId } = await call("starting a job run", "emr-serverless:StartJobRun", () =>
-        client.send(
-          new sdk.StartJobRunCommand({
-            applicationId,
-            executionRoleArn: role,
-            clientToken: request.token,
-            name: request.name,
-            mode: "BATCH",
-            jobDriver: {
-              sparkSubmit: { entryPoint: request.launcher, entryPointArguments: launcherArguments(request, region) },
-            },
-            configurationOverrides: {
-              applicationConfiguration: [{ classification: "spark-defaults", properties: { ...conf } }],
-              ...(logs === undefined
-                ? {}
-                : { monitoringConfiguration: { s3MonitoringConfiguration: { logUri: logs } } }),
-            },
-            tags: { ...target.tags, "glue-connect": request.name.slice(0, 256) },
-            ...(timeoutMinutes === undefined ? {} : { executionTimeoutMinutes: timeoutMinutes }),
-            ...(attempts === undefined || attempts === 1 ? {} : { retryPolicy: { maxAttempts: attempts } }),
-          }),
-        ),
+      const { jobRunId } = await call("starting a job run", "emr-serverless:StartJobRun", async () =>
+        client.send(new sdk.StartJobRunCommand(emrJobRunRequest(target, request, await client.config.region()))),
       );
       if (jobRunId === undefined) throw new UserError("EMR_PROTOCOL", "EMR Serverless gave no id for the job run");
       return jobRunId;

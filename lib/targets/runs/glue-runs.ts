@@ -1,10 +1,9 @@
-import type { CreateJobRequest, JobRun, JobRunState } from "@aws-sdk/client-glue";
+import type { JobRun, JobRunState } from "@aws-sdk/client-glue";
 import { awsErrorName } from "../../aws.js";
 import { ExitCode, UserError } from "../../errors.js";
 import { createSdkGlueClient, glueFailure } from "../aws/glue-client.js";
-import { glueArguments, glueConf, glueConfArgument } from "../aws/packages.js";
-import type { GlueTarget } from "../aws/settings.js";
-import { launcherArguments, type RunInfo, type RunService } from "./service.js";
+import { type GlueJobTarget, glueJobDefinition, glueRunArguments } from "./glue-request.js";
+import type { RunInfo, RunService } from "./service.js";
 
 const PHASES: Readonly<Record<JobRunState, RunInfo["phase"]>> = {
   STARTING: "waiting",
@@ -19,13 +18,10 @@ const PHASES: Readonly<Record<JobRunState, RunInfo["phase"]>> = {
   EXPIRED: "failed",
 };
 
-/** What a job run has that a session has not. */
-export interface GlueRunTarget extends GlueTarget {
+/** What runs are started and asked for with. */
+export interface GlueRunTarget extends GlueJobTarget {
   /** Name of the Glue job; `undefined` where runs are only asked for, by `<job>:<run>`. */
   readonly jobName: string | undefined;
-  readonly attempts?: number | undefined;
-  /** Folder on S3, also for Glue's own temporary files. */
-  readonly artifacts?: string | undefined;
 }
 
 /**
@@ -35,7 +31,7 @@ export interface GlueRunTarget extends GlueTarget {
 export async function createGlueRuns(target: GlueRunTarget): Promise<RunService> {
   const sdk = await import("@aws-sdk/client-glue");
   const client = await createSdkGlueClient(target.aws);
-  const { role, jobName, workerType, workers, connections = [] } = target;
+  const { role, jobName } = target;
   const call = async <T>(doing: string, permission: string, work: () => Promise<T>): Promise<T> => {
     try {
       return await work();
@@ -57,26 +53,9 @@ export async function createGlueRuns(target: GlueRunTarget): Promise<RunService>
     title: "Glue",
 
     async start(request) {
-      const conf = glueConfArgument(glueConf(target.packages, target.sparkConf ?? {}));
-      const region = await call("starting a job run", "glue:StartJobRun", () => client.config.region());
-      const own = launcherArguments({ ...request, argv: [] }, region);
-      const definition: Omit<CreateJobRequest, "Name"> = {
-        Role: role,
-        Command: { Name: "glueetl", ScriptLocation: request.launcher, PythonVersion: "3" },
-        GlueVersion: "5.1",
-        DefaultArguments: {
-          ...glueArguments(target.packages, [...request.jars, ...(target.jars ?? [])]),
-          ...(target.artifacts === undefined ? {} : { "--TempDir": `${target.artifacts}temp/` }),
-          ...target.arguments,
-          ...(conf === undefined ? {} : { "--conf": conf }),
-          ...pairs(own),
-        },
-        ...(workerType === undefined ? {} : { WorkerType: workerType as "G.1X" }),
-        ...(workers === undefined ? {} : { NumberOfWorkers: workers }),
-        ...(connections.length === 0 ? {} : { Connections: { Connections: [...connections] } }),
-        ...(target.timeoutMinutes === undefined ? {} : { Timeout: target.timeoutMinutes }),
-        ...(target.attempts === undefined ? {} : { MaxRetries: target.attempts - 1 }),
-      };
+      const definition = await call("starting a job run", "glue:StartJobRun", async () =>
+        glueJobDefinition(target, request, await client.config.region()),
+      );
       await call(`updating Glue job ${request.name}`, "glue:GetJob, glue:CreateJob and glue:UpdateJob", async () => {
         if (await exists(request.name)) {
           await client.send(new sdk.UpdateJobCommand({ JobName: request.name, JobUpdate: definition }));
@@ -86,7 +65,7 @@ export async function createGlueRuns(target: GlueRunTarget): Promise<RunService>
         }
       });
       const { JobRunId } = await call(`starting Glue job ${request.name}`, "glue:StartJobRun", () =>
-        client.send(new sdk.StartJobRunCommand({ JobName: request.name, Arguments: pairs(request.argv) })),
+        client.send(new sdk.StartJobRunCommand({ JobName: request.name, Arguments: glueRunArguments(request) })),
       );
       return `${request.name}:${JobRunId}`;
     },
@@ -172,21 +151,4 @@ function infoOf(run: JobRun): RunInfo | undefined {
     attempt: Attempt,
     billed: DPUSeconds === undefined ? undefined : `${(DPUSeconds / 3_600).toFixed(3)} DPU hours`,
   };
-}
-
-/** `["--a", "1", "--b=2"]` as Glue takes it: `{"--a": "1", "--b": "2"}`; an argument alone is `true`. */
-function pairs(argv: readonly string[]): Record<string, string> {
-  const found: Record<string, string> = {};
-  for (let index = 0; index < argv.length; index++) {
-    const token = argv[index] ?? "";
-    const equals = token.indexOf("=");
-    const next = argv[index + 1];
-    if (equals > 0) found[token.slice(0, equals)] = token.slice(equals + 1);
-    else if (next === undefined || next.startsWith("--")) found[token] = "true";
-    else {
-      found[token] = next;
-      index += 1;
-    }
-  }
-  return found;
 }

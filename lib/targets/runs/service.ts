@@ -25,7 +25,7 @@ export interface RunRequest {
   readonly node: string | undefined;
   /** Jars of ours: Spark Connect, the guard before it, and what the job needs. */
   readonly jars: readonly string[];
-  /** Where the launcher puts the job's report. */
+  /** Where the launcher puts the job's report; in a folder, which ends with a slash, it is named by the run's id. */
   readonly report: string;
   /** The job's own arguments. */
   readonly argv: readonly string[];

@@ -1,0 +1,51 @@
+import type { StartJobRunRequest } from "@aws-sdk/client-emr-serverless";
+import { emrConf } from "../aws/packages.js";
+import { type EmrTarget, workerConf } from "../aws/settings.js";
+import { launcherArguments, type RunRequest } from "./service.js";
+
+/** What a job run has that a session has not. */
+export interface EmrRunTarget extends EmrTarget {
+  /** Folder on S3 for the logs; default: EMR's own storage, which only its console shows. */
+  readonly logs?: string | undefined;
+  /** Minutes after which the run is stopped; 0 is never. */
+  readonly timeoutMinutes?: number | undefined;
+  /** How often the run may be tried. */
+  readonly attempts?: number | undefined;
+}
+
+/**
+ * The StartJobRun request of a job run; a pure function, so that what starts runs without us (EventBridge Scheduler, Step
+ * Functions) can be given the same one.
+ *
+ * @param request its token becomes the client token: a scheduler puts in its own, such as `<aws.scheduler.execution-id>`. For
+ *   a request that starts many runs the report is a folder.
+ * @param region of the job's AWS clients.
+ * @example
+ * const { clientToken, ...rest } = emrJobRunRequest({ ...settings.emr, applicationId, role, packages }, request, "eu-central-1");
+ */
+export function emrJobRunRequest(
+  target: Omit<EmrRunTarget, "aws">,
+  request: RunRequest,
+  region: string,
+): StartJobRunRequest {
+  const { applicationId, role, logs, attempts, timeoutMinutes } = target;
+  const jars = [...request.jars, ...(target.jars ?? [])];
+  const conf = emrConf(target.packages, jars, { ...workerConf(target), ...target.sparkConf });
+  return {
+    applicationId,
+    executionRoleArn: role,
+    clientToken: request.token,
+    name: request.name,
+    mode: "BATCH",
+    jobDriver: {
+      sparkSubmit: { entryPoint: request.launcher, entryPointArguments: launcherArguments(request, region) },
+    },
+    configurationOverrides: {
+      applicationConfiguration: [{ classification: "spark-defaults", properties: { ...conf } }],
+      ...(logs === undefined ? {} : { monitoringConfiguration: { s3MonitoringConfiguration: { logUri: logs } } }),
+    },
+    tags: { ...target.tags, "glue-connect": request.name.slice(0, 256) },
+    ...(timeoutMinutes === undefined ? {} : { executionTimeoutMinutes: timeoutMinutes }),
+    ...(attempts === undefined || attempts === 1 ? {} : { retryPolicy: { maxAttempts: attempts } }),
+  };
+}

@@ -1,0 +1,271 @@
+import { createHash, randomUUID } from "node:crypto";
+import { once } from "node:events";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { gzipSync } from "node:zlib";
+import { GetJobCommand, GetJobRunCommand, GlueClient } from "@aws-sdk/client-glue";
+import { CreateBucketCommand, S3Client } from "@aws-sdk/client-s3";
+import { afterAll, beforeAll, beforeEach, expect, inject, test, vi } from "vitest";
+import { createObjectStore } from "../../../lib/storage/index.js";
+import { AWS_TEST_OPTIONS } from "../../support/aws.js";
+import { makeCertificates } from "../../support/certificates.js";
+import { checkRequests } from "../../support/check-requests.js";
+import { type FakeSessions, startFakeSessions } from "../../support/fake-sessions.js";
+import { buildCli, type CliProgram } from "../../unit/cli/cli-process.js";
+
+const aws = { ...AWS_TEST_OPTIONS, endpoint: inject("awsEndpoint") };
+const folder = mkdtempSync(join(tmpdir(), "glue-connect-submit-"));
+const bucket = `submit-${randomUUID().slice(0, 8)}`;
+const store = createObjectStore(aws);
+const ROLE = "arn:aws:iam::123456789012:role/etl";
+const glue = resolve(import.meta.dirname, "../../../lib/glue/index.js");
+vi.setConfig({ testTimeout: 240_000 });
+
+let cli: CliProgram;
+let fake: FakeSessions;
+let env: Record<string, string>;
+
+beforeAll(async () => {
+  const s3 = new S3Client({ ...aws, forcePathStyle: true });
+  [cli, fake] = await Promise.all([
+    buildCli(),
+    startFakeSessions(inject("sparkRemote"), inject("awsEndpoint"), makeCertificates(folder, "submit")),
+    s3.send(new CreateBucketCommand({ Bucket: bucket })),
+  ]);
+  writeFileSync(join(folder, "node.tgz"), "an archive");
+  writeFileSync(
+    join(folder, "job.ts"),
+    `import { arg, defineJob } from ${JSON.stringify(glue)};
+export default defineJob({ name: "numbers", summary: "s", needs: ["iceberg", "postgresql"], args: { day: arg.string({ description: "Day" }) }, async run() {} });`,
+  );
+  writeFileSync(
+    join(folder, "glue-connect.config.ts"),
+    `export default {
+  region: "us-east-1", artifacts: "s3://${bucket}/artifacts", logs: "s3://${bucket}/logs", target: "emr",
+  emr: { applicationId: "00fakeapplication", role: "${ROLE}", attempts: 3, timeoutMinutes: 60, maxExecutors: 4 },
+  glue: { role: "${ROLE}" },
+};`,
+  );
+  env = {
+    AWS_ENDPOINT_URL: inject("awsEndpoint"),
+    AWS_ENDPOINT_URL_EMR_SERVERLESS: fake.endpoint,
+    AWS_ENDPOINT_URL_GLUE: fake.endpoint,
+    AWS_ACCESS_KEY_ID: "test",
+    AWS_SECRET_ACCESS_KEY: "test",
+    GLUE_CONNECT_NODE_ARCHIVE: join(folder, "node.tgz"),
+  };
+});
+afterAll(async () => {
+  await fake?.close();
+  await cli?.remove();
+  rmSync(folder, { recursive: true });
+});
+beforeEach(() => {
+  Object.assign(fake.behaviour, { runMs: 300, runEnd: "SUCCESS", runDetails: "", throttled: 0, error: undefined });
+});
+
+const run = (...argv: string[]) => cli.run(argv, { cwd: folder, env });
+const submit = (...more: string[]) => ["submit", "./job.ts", "--JOB_NAME", "nightly", "--day", "2026-01-31", ...more];
+const uploaded = async () => {
+  const found: string[] = [];
+  for await (const { uri } of store.list(`s3://${bucket}/artifacts/`)) found.push(uri);
+  return found;
+};
+
+test("uploads under the hash of the content, once; starts the run; prints its id first; waits for its end", async () => {
+  fake.behaviour.throttled = 1;
+  const first = await run(...submit("--wait"));
+  expect(first.exitCode, first.stderr).toBe(0);
+  const id = first.stdout.split("\n")[0] ?? "";
+  expect([...fake.runs.keys()]).toEqual([id]);
+  expect(first.stderr).toMatch(/job run \S+ is SUCCESS/);
+  expect(first.stderr).toContain("0.125 vCPU hours");
+
+  const objects = await uploaded();
+  const names = objects.map((uri) => uri.replace(/^.*\//, "")).sort();
+  expect(names).toEqual([
+    expect.stringMatching(/^glue-connect-spark-.*\.jar$/),
+    "launcher.py",
+    "node.tgz",
+    "numbers.mjs",
+    expect.stringMatching(/^postgresql-.*\.jar$/),
+    expect.stringMatching(/^spark-connect_2\.12-.*\.jar$/),
+  ]);
+  for (const uri of objects) {
+    const body = (await store.get(uri))?.body ?? new Uint8Array();
+    expect(uri.split("/").at(-2)).toBe(createHash("sha256").update(body).digest("hex").slice(0, 32));
+  }
+  const jars = objects.filter((uri) => uri.endsWith(".jar"));
+  const find = (name: string) => objects.find((uri) => uri.endsWith(name));
+  expect(fake.runs.get(id)?.request).toMatchObject({
+    executionRoleArn: ROLE,
+    name: "nightly",
+    mode: "BATCH",
+    clientToken: expect.stringMatching(/^[0-9a-f]{32}$/),
+    executionTimeoutMinutes: 60,
+    retryPolicy: { maxAttempts: 3 },
+    tags: { "glue-connect": "nightly" },
+    jobDriver: {
+      sparkSubmit: {
+        entryPoint: find("launcher.py"),
+        entryPointArguments: [
+          ...["--glue_connect_bundle", find("numbers.mjs")],
+          ...["--glue_connect_report", expect.stringMatching(/^s3:.*\/reports\/[0-9a-f]{32}\.json$/)],
+          ...["--glue_connect_region", "us-east-1"],
+          ...["--glue_connect_node", find("node.tgz"), "--JOB_NAME", "nightly", "--day", "2026-01-31"],
+        ],
+      },
+    },
+    configurationOverrides: {
+      monitoringConfiguration: { s3MonitoringConfiguration: { logUri: `s3://${bucket}/logs/` } },
+      applicationConfiguration: [
+        {
+          classification: "spark-defaults",
+          properties: { "spark.dynamicAllocation.maxExecutors": "4", "spark.jars": expect.stringContaining("iceberg") },
+        },
+      ],
+    },
+  });
+  const conf = JSON.stringify(fake.runs.get(id)?.request.configurationOverrides);
+  for (const jar of jars) expect(conf).toContain(jar);
+
+  const again = await run(...submit());
+  expect({ exitCode: again.exitCode, lines: again.stdout.trim().split("\n").length }).toEqual({
+    exitCode: 0,
+    lines: 1,
+  });
+  expect(again.stderr).not.toContain("uploading");
+  expect(await uploaded()).toEqual(objects);
+});
+
+test("a run that fails fails the command; its log is shown as it grows; status, runs and logs tell of it", async () => {
+  Object.assign(fake.behaviour, { runMs: 6_000, runEnd: "FAILED", runDetails: "Maximum vCPU exceeded" });
+  const child = cli.start(submit("--follow"), { cwd: folder, env });
+  let [stdout, stderr] = ["", ""];
+  child.stdout?.on("data", (chunk) => {
+    stdout += String(chunk);
+  });
+  child.stderr?.on("data", (chunk) => {
+    stderr += String(chunk);
+  });
+  const closed = once(child, "close");
+  await vi.waitUntil(() => stdout.includes("\n"), { timeout: 60_000 });
+  const id = stdout.split("\n")[0] ?? "";
+  const log = `s3://${bucket}/logs/applications/00fakeapplication/jobs/${id}/SPARK_DRIVER/stderr.gz`;
+  await store.put(log, gzipSync("reading 12 tables\nhalf a li"));
+  await vi.waitUntil(() => stderr.includes("reading 12 tables"), { timeout: 30_000 });
+  expect(stderr).not.toContain("half a li");
+  await store.put(log, gzipSync("reading 12 tables\nhalf a line\nTARGET_GONE: gone\n"));
+  expect(await closed).toEqual([1, null]);
+  expect(stderr.match(/reading 12 tables/g)).toHaveLength(1);
+  expect(stderr).toMatch(/half a line\nTARGET_GONE: gone\n/);
+  expect(stderr).toMatch(/is FAILED: Maximum vCPU exceeded. What to do: .*16 vCPU/);
+
+  const [status, listed, logs] = await Promise.all([run("status", id), run("runs", "--json"), run("logs", id)]);
+  expect(status).toMatchObject({ exitCode: 1, stdout: expect.stringMatching(`${id}  FAILED: Maximum vCPU`) });
+  expect(JSON.parse(listed.stdout)[0]).toMatchObject({ id, phase: "failed", name: "nightly" });
+  expect(logs.stdout).toContain("TARGET_GONE: gone");
+});
+
+test("Ctrl-C under --wait cancels the run, and CANCELLING is not the end", async () => {
+  fake.behaviour.runMs = 600_000;
+  const child = cli.start(submit("--wait"), { cwd: folder, env });
+  let stderr = "";
+  child.stderr?.on("data", (chunk) => {
+    stderr += String(chunk);
+  });
+  const closed = once(child, "close");
+  await vi.waitUntil(() => stderr.includes("is SUBMITTED"), { timeout: 60_000 });
+  child.kill("SIGINT");
+  expect(await closed).toEqual([130, null]);
+  expect(stderr).toMatch(/is CANCELLING[\s\S]*is CANCELLED/);
+
+  const id = (await run(...submit())).stdout.trim();
+  expect(await run("cancel", id, "--wait")).toMatchObject({
+    exitCode: 0,
+    stderr: expect.stringContaining("is CANCELLED"),
+  });
+});
+
+test("what can be known before is said before: arguments, settings, mistakes in the code; and what the service refuses", async () => {
+  const before = fake.runs.size;
+  writeFileSync(
+    join(folder, "broken.ts"),
+    `import job from "./job.js";\nimport { nothing } from "./none.js";\nexport default { ...job, nothing };\n`,
+  );
+  writeFileSync(
+    join(folder, "late.ts"),
+    `import { defineJob } from ${JSON.stringify(glue)};\nexport default defineJob({ name: "late", summary: "s", args: {}, async run() { await import("./nowhere.js"); } });\n`,
+  );
+  const [badArguments, noArtifacts, broken, late] = await Promise.all([
+    run("submit", "./job.ts", "--JOB_NAME", "x", "--dya", "1"),
+    run(...submit("--set", "artifacts=bucket")),
+    run("submit", "./broken.ts", "--JOB_NAME", "x"),
+    run("submit", "./late.ts", "--JOB_NAME", "x"),
+  ]);
+  expect(badArguments).toMatchObject({ exitCode: 64, stderr: expect.stringMatching(/ARGUMENTS_INVALID[\s\S]*day/) });
+  expect(noArtifacts).toMatchObject({ exitCode: 66, stderr: expect.stringMatching(/artifacts is no folder on S3/) });
+  expect(broken).toMatchObject({
+    exitCode: 66,
+    stderr: expect.stringMatching(/none\.js.*\(broken\.ts, line 2, column 25\)/),
+  });
+  expect(late).toMatchObject({
+    exitCode: 66,
+    stderr: expect.stringMatching(/_FAILED: [\s\S]*nowhere\.js.*late\.ts, line 2/),
+  });
+  const quota = { operation: "StartJobRun", name: "ServiceQuotaExceededException", message: "vCPU", status: 402 };
+  fake.behaviour.error = quota;
+  expect(await run(...submit())).toMatchObject({
+    exitCode: 75,
+    stderr: expect.stringMatching(/EMR_QUOTA[\s\S]*16 vCPU/),
+  });
+  expect(fake.runs.size).toBe(before);
+});
+
+test("a Glue job is made, brought up to date and started with the same launcher", async () => {
+  const client = new GlueClient(aws);
+  const name = `nightly-${bucket}`;
+  const argv = ["submit", "./job.ts", "--target", "glue", "--JOB_NAME", name, "--day", "2026-01-31"];
+  const first = await run(...argv);
+  expect(first.exitCode, first.stderr).toBe(0);
+  const [job = "", runId = ""] = first.stdout.trim().split(":");
+  expect(job).toBe(name);
+  const { Job } = await client.send(new GetJobCommand({ JobName: name }));
+  expect(Job).toMatchObject({
+    Role: ROLE,
+    GlueVersion: "5.1",
+    Command: { Name: "glueetl", ScriptLocation: expect.stringMatching(/launcher\.py$/), PythonVersion: "3" },
+    DefaultArguments: {
+      "--datalake-formats": "iceberg",
+      "--extra-jars": expect.stringMatching(/spark-connect_.*glue-connect-spark/),
+      "--glue_connect_bundle": expect.stringMatching(/numbers\.mjs$/),
+      "--glue_connect_node": expect.stringMatching(/node\.tgz$/),
+      "--glue_connect_report": `s3://${bucket}/artifacts/reports/`,
+    },
+  });
+  const { JobRun } = await client.send(new GetJobRunCommand({ JobName: name, RunId: runId }));
+  // The emulator shows a run's arguments together with the job's. Its name is for Glue alone to set.
+  expect(JobRun?.Arguments).toEqual({
+    ...Job?.DefaultArguments,
+    "--day": "2026-01-31",
+    "--glue_connect_report": expect.stringMatching(/\/reports\/[0-9a-f]{32}\.json$/),
+  });
+  const again = await run(...argv, "--set", "glue.workers=5");
+  expect(again.stdout.trim()).toMatch(new RegExp(`^${name}:jr_`));
+  const updates = fake.requests
+    .filter(({ target }) => target === "AWSGlue.UpdateJob")
+    .map(({ body }) => JSON.parse(body));
+  expect(updates).toMatchObject([{ JobName: name, JobUpdate: { NumberOfWorkers: 5, GlueVersion: "5.1" } }]);
+  expect(await run("status", `${name}:${runId}`, "--target", "glue")).toMatchObject({ exitCode: 0 });
+  const logs = await run("logs", `${name}:${runId}`, "--target", "glue");
+  expect(logs.stdout).toContain(`aws logs tail /aws-glue/jobs/error --log-stream-names ${runId}`);
+});
+
+test("every request is one that the services' own models allow", async () => {
+  const { problems, operations } = await checkRequests(fake.requests);
+  expect(problems).toEqual([]);
+  expect(operations).toEqual(
+    expect.arrayContaining(["CancelJobRun", "CreateJob", "GetJobRun", "ListJobRuns", "StartJobRun", "UpdateJob"]),
+  );
+});
