@@ -1,5 +1,6 @@
+import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, inject, test, vi } from "vitest";
 import { AthenaScenario } from "../support/athena-scenario.js";
 import { JobChild } from "../support/job-process.js";
 
@@ -66,6 +67,28 @@ describe("SIGKILL of athena-cdc", () => {
     },
     240_000,
   );
+
+  test("while the executors write a batch, and a rerun at once: nothing of the dead run's rows arrives", async () => {
+    await s.sql(
+      "slow",
+      "CREATE TABLE $t USING parquet AS SELECT id, sha2(CAST(id AS STRING), 512) AS v, timestamp_micros(1772359200000000 + id) AS updated_at FROM range(0, 400000, 1, 1)",
+    );
+    const { process: killed, ended } = job.start({ argv: s.argv("--tables", "slow"), sparkRemote: s.remote });
+    const attempts = join(s.folder, "out", "_attempts");
+    const written = () =>
+      existsSync(attempts)
+        ? readdirSync(attempts, { recursive: true, encoding: "utf8" }).filter((name) => /slow.*\.parquet$/.test(name))
+        : [];
+    await vi.waitFor(() => expect(written()).not.toEqual([]), { timeout: 200_000, interval: 5 });
+    killed.kill("SIGKILL");
+    expect((await ended).signal).toBe("SIGKILL");
+    expect(s.files("slow")).toEqual([]);
+    expect(await s.load("slow")).toMatchObject({ inserted: 400_000 });
+    const sums = async (from: string) =>
+      s.rows(`SELECT count(*), count(DISTINCT id), sum(xxhash64(id, v, updated_at)) FROM ${from}`);
+    expect(await sums(s.output("slow"))).toEqual(await sums(`${s.database}.slow`));
+    expect(written()).toEqual([]);
+  }, 300_000);
 });
 
 async function expectEqual(format: string, keyed: string, bag: string, place: string): Promise<void> {

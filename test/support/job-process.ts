@@ -1,4 +1,4 @@
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
@@ -41,7 +41,13 @@ export class JobChild implements Disposable {
     return new JobChild(job, bundle);
   }
 
-  async run(input: Omit<JobChildInput, "job">): Promise<EndedChild> {
+  /** Its end, however it comes. */
+  run(input: Omit<JobChildInput, "job">): Promise<EndedChild> {
+    return this.start(input).ended;
+  }
+
+  /** For one that is killed from outside. */
+  start(input: Omit<JobChildInput, "job">): { readonly process: ChildProcess; readonly ended: Promise<EndedChild> } {
     const argument = JSON.stringify({ job: this.#job, ...input } satisfies JobChildInput);
     const child = spawn(process.execPath, ["--no-warnings", this.#bundle, argument], {
       stdio: ["ignore", "pipe", "pipe"],
@@ -54,8 +60,13 @@ export class JobChild implements Disposable {
     child.stderr.on("data", (data) => {
       errors += data;
     });
-    const [code, signal] = (await once(child, "close")) as [number | null, string | null];
-    return { code, signal, places: places.trim().split("\n"), errors };
+    const ended = once(child, "close").then(([code, signal]) => ({
+      code: code as number | null,
+      signal: signal as string | null,
+      places: places.trim().split("\n"),
+      errors,
+    }));
+    return { process: child, ended };
   }
 
   [Symbol.dispose](): void {

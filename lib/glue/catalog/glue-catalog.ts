@@ -2,15 +2,16 @@ import {
   GetConnectionCommand,
   GetDatabaseCommand,
   GlueClient,
-  type Column as GlueColumn,
+  type Partition,
+  paginateGetPartitions,
   paginateGetTables,
   type Table,
 } from "@aws-sdk/client-glue";
 import { type AwsOptions, awsClientConfig, awsErrorName, awsFailure } from "../../aws.js";
 import { ExitCode, UserError } from "../../errors.js";
 import { quoteName, type SparkSession } from "../../spark/index.js";
-import { hadoopReadPath } from "../../storage/uri.js";
 import type { CatalogEntry, DataCatalog } from "./catalog.js";
+import { formatOf, hasPartitions, readFiles } from "./glue-files.js";
 import { databaseNotFound } from "./spark-catalog.js";
 
 const ICEBERG_CATALOG = "glue_connect_catalog";
@@ -24,10 +25,22 @@ export function createGlueCatalog(aws: AwsOptions): DataCatalog {
     kind: "glue",
     async tables(database) {
       const doing = `listing the tables of ${database}`;
+      const partitions = async ({ Name = "" }: Table) => {
+        try {
+          const found: Partition[] = [];
+          const question = { DatabaseName: database, TableName: Name, ExcludeColumnSchema: true };
+          for await (const page of paginateGetPartitions({ client }, question)) found.push(...(page.Partitions ?? []));
+          return found;
+        } catch (error) {
+          throw failure(error, `listing the partitions of ${database}.${Name}`, "glue:GetPartitions");
+        }
+      };
       try {
         const found: CatalogEntry[] = [];
         for await (const { TableList = [] } of paginateGetTables({ client }, { DatabaseName: database })) {
-          for (const table of TableList) if (table.TableType !== "VIRTUAL_VIEW") found.push(entryOf(database, table));
+          for (const table of TableList) {
+            if (table.TableType !== "VIRTUAL_VIEW") found.push(entryOf(database, table, () => partitions(table)));
+          }
         }
         // An emulator or an old endpoint may list nothing for a database that isn't there.
         if (found.length === 0) await client.send(new GetDatabaseCommand({ Name: database }));
@@ -59,7 +72,7 @@ export function createGlueCatalog(aws: AwsOptions): DataCatalog {
   };
 }
 
-function entryOf(database: string, table: Table): CatalogEntry {
+function entryOf(database: string, table: Table, partitions: () => Promise<readonly Partition[]>): CatalogEntry {
   const name = table.Name ?? "";
   const format = formatOf(table);
   const connection = table.Parameters?.connectionName ?? table.StorageDescriptor?.Parameters?.connectionName;
@@ -75,20 +88,9 @@ function entryOf(database: string, table: Table): CatalogEntry {
       const identifier = `${quoteName(database)}.${quoteName(name)}`;
       // Spark on EMR and Glue knows Glue's tables itself, with partitions wherever they lie.
       if (await spark.catalog.tableExists(identifier)) return spark.table(identifier);
-      return readFiles(spark, table, format);
+      return readFiles(spark, table, hasPartitions(table) ? await partitions() : []);
     },
   };
-}
-
-function formatOf({ Parameters = {}, StorageDescriptor }: Table): string | undefined {
-  if (/^iceberg$/i.test(Parameters.table_type ?? "")) return "iceberg";
-  const classification = Parameters.classification ?? StorageDescriptor?.Parameters?.classification;
-  if (classification !== undefined) return classification.toLowerCase();
-  const serde = `${StorageDescriptor?.SerdeInfo?.SerializationLibrary ?? ""} ${StorageDescriptor?.InputFormat ?? ""}`;
-  return (
-    ["parquet", "orc", "json"].find((known) => serde.toLowerCase().includes(known)) ??
-    (/csv|LazySimple|TextInputFormat/i.test(serde) ? "csv" : undefined)
-  );
 }
 
 async function readIceberg(spark: SparkSession, database: string, name: string) {
@@ -101,38 +103,4 @@ async function readIceberg(spark: SparkSession, database: string, name: string) 
     [`spark.sql.catalog.${ICEBERG_CATALOG}.cache-enabled`]: "false",
   });
   return spark.table(`${ICEBERG_CATALOG}.${quoteName(database)}.${quoteName(name)}`);
-}
-
-/** A table's files by its location, for a Spark that doesn't know Glue's catalog; partitions are folders `name=value`. */
-function readFiles(
-  spark: SparkSession,
-  { Name, StorageDescriptor, PartitionKeys = [] }: Table,
-  format: string | undefined,
-) {
-  const location = StorageDescriptor?.Location;
-  if (location === undefined || format === undefined || !["parquet", "orc", "csv", "json"].includes(format)) {
-    throw new UserError("TABLE_FORMAT_UNSUPPORTED", `${Name}: tables of format ${format ?? "unknown"} can't be read`, {
-      hint: "Supported are Parquet, ORC, CSV, JSON and Iceberg; leave it out with --tables '!name'",
-    });
-  }
-  const columns = [...(StorageDescriptor?.Columns ?? []), ...PartitionKeys];
-  const schema = columns
-    .map(({ Name: column = "", Type = "string" }: GlueColumn) => `${quoteName(column)} ${Type}`)
-    .join(", ");
-  const reader = spark.read
-    .format(format)
-    .schema(schema)
-    .options(format === "csv" ? csvOptions(StorageDescriptor) : {});
-  return reader.load(hadoopReadPath(location.replace(/\/$/, "")));
-}
-
-function csvOptions(descriptor: Table["StorageDescriptor"]): Record<string, string> {
-  const parameters = { ...descriptor?.Parameters, ...descriptor?.SerdeInfo?.Parameters };
-  const separator = parameters.separatorChar ?? parameters["field.delim"] ?? parameters.delimiter ?? ",";
-  return {
-    sep: separator,
-    quote: parameters.quoteChar ?? '"',
-    escape: parameters.escapeChar ?? "\\",
-    header: String(Number(parameters["skip.header.line.count"] ?? 0) > 0),
-  };
 }

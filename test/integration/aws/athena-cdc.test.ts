@@ -1,5 +1,10 @@
 import { randomUUID } from "node:crypto";
-import { CreateDatabaseCommand, CreateTableCommand, GlueClient } from "@aws-sdk/client-glue";
+import {
+  BatchCreatePartitionCommand,
+  CreateDatabaseCommand,
+  CreateTableCommand,
+  GlueClient,
+} from "@aws-sdk/client-glue";
 import { CreateBucketCommand, S3Client } from "@aws-sdk/client-s3";
 import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
 import job from "../../../jobs/athena-cdc/job.js";
@@ -66,6 +71,17 @@ async function createTable(name: string, format: string): Promise<void> {
   );
 }
 
+/** Partitions that aren't in the catalog don't belong to a table. */
+async function addPartition(table: string, day: string): Promise<void> {
+  await glue.send(
+    new BatchCreatePartitionCommand({
+      DatabaseName: database,
+      TableName: table,
+      PartitionInputList: [{ Values: [day], StorageDescriptor: { Location: `${s3}/in/${table}/day=${day}` } }],
+    }),
+  );
+}
+
 function run(args: readonly string[] = [], environment: RunEnvironment = {}) {
   return runJob(
     job,
@@ -102,8 +118,9 @@ describe("athena-cdc on S3 and Glue", () => {
       ["as_csv", "csv"],
       ["as_json", "json"],
     ] as const) {
-      await insert(table, format, first);
+      await insert(table, format, `${first}, (9, 'unlisted', '2026-03-09 00:00:00', '2026-03-09')`);
       await createTable(table, format);
+      for (const day of ["2026-03-01", "2026-03-02"]) await addPartition(table, day);
     }
     let second: Awaited<ReturnType<typeof run>> | undefined;
     const { report, exitCode } = await run([], {
@@ -146,5 +163,25 @@ describe("athena-cdc on S3 and Glue", () => {
     const left: string[] = [];
     for await (const { uri } of storage.list(`${s3}/out/_attempts/`)) left.push(uri);
     expect(left).toEqual([]);
+  }, 600_000);
+
+  test("Iceberg tables in Glue's catalog, with a key the newest rows", async () => {
+    const args = ["--output_format", "iceberg", "--tables", "orders", "--cdc_path", `${s3}/cdc-iceberg`];
+    const more = ["--output_path", `${s3}/out-iceberg`, ...args];
+    await succeed(more);
+    await insert("orders", "parquet", "(1, 'a2', '2026-03-03 10:00:00', '2026-03-03')");
+    await addPartition("orders", "2026-03-03");
+    expect((await succeed(more)).table("orders")).toMatchObject({ inserted: 1 });
+    await spark.conf.set({
+      "spark.sql.catalog.reader": "org.apache.iceberg.spark.SparkCatalog",
+      "spark.sql.catalog.reader.warehouse": `${s3}/out-iceberg`,
+      "spark.sql.catalog.reader.type": "glue",
+      "spark.sql.catalog.reader.cache-enabled": "false",
+    });
+    expect(await ids(`reader.${database}_cdc.orders`)).toEqual([
+      "1 a2 2026-03-03",
+      "2 b2 2026-03-02",
+      "3 c 2026-03-02",
+    ]);
   }, 600_000);
 });
