@@ -45,6 +45,20 @@ export class AthenaScenario implements AsyncDisposable {
     for (const statement of statements) await this.spark.sql(statement.replaceAll("$t", `${this.database}.${table}`));
   }
 
+  /** Makes a table; `rows` are SQL's VALUES. */
+  async table(
+    name: string,
+    rows: string,
+    using = "parquet",
+    columns = "id BIGINT, v STRING, updated_at TIMESTAMP",
+  ): Promise<void> {
+    await this.sql(
+      name,
+      `CREATE TABLE $t (${columns}) USING ${using}`,
+      ...(rows === "" ? [] : [`INSERT INTO $t VALUES ${rows}`]),
+    );
+  }
+
   /** Replaces a table's rows by those of a query on it. */
   async rewrite(table: string, query: string): Promise<void> {
     const rows = join(this.folder, `rewrite-${randomUUID()}`);

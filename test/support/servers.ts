@@ -32,11 +32,9 @@ const progress: Logger = {
   error: (message) => console.error(message),
 };
 
-/**
- * The tests' queries are small and many: what the JVM's second compiler and Spark's generated code would gain in minutes of
- * work costs more than it gives. The other servers of the tests, and all of users, run with both.
- */
+/** The tests' queries are small and many: what the JVM's second compiler gains in minutes of work costs more than it gives. */
 const JAVA_OPTIONS = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m -XX:+UseSerialGC";
+/** The same goes for the code that Spark generates. The servers of single test files, as those of users, run with it. */
 const SPARK_CONF = {
   "spark.sql.codegen.wholeStage": "false",
   "spark.sql.codegen.factoryMode": "NO_CODEGEN",
@@ -75,6 +73,8 @@ export default async function setup(project: TestProject): Promise<() => Promise
     rmSync(home, { recursive: true, force: true });
   };
   process.once("exit", exit);
+  // The tests' processes have it from this one.
+  process.env.GLUE_CONNECT_SPARK_JAVA_OPTIONS ??= JAVA_OPTIONS;
   try {
     // Spark is told where the emulator is; the jars can come meanwhile.
     let postgres: LocalPostgres;
@@ -94,7 +94,6 @@ export default async function setup(project: TestProject): Promise<() => Promise
       env: {
         ...process.env,
         ...awsVariables(emulator.endpoint),
-        GLUE_CONNECT_SPARK_JAVA_OPTIONS: JAVA_OPTIONS,
       },
     });
     pids.push(spark.pid);
