@@ -11,7 +11,7 @@ export interface Keys {
 }
 
 /**
- * Reads the latest CSV below a prefix, by its time of modification, since `pk_9.csv` and `pk_10.csv` sort the wrong way by name.
+ * Reads the latest CSV below a prefix, by its time of modification, since `pk_9.csv` and `pk_10.csv` sort the wrong way by name; of equal times the last by name.
  * It has the columns `table_name,primary_key_column`, one row for each column of a key.
  *
  * @throws UserError `PRIMARY_KEYS_UNREADABLE`.

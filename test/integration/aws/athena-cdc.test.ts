@@ -30,8 +30,8 @@ beforeAll(async () => {
   ]);
   spark = await SparkSession.builder().remote(sparkRemote).getOrCreate();
   await spark.conf.set({ "spark.sql.session.timeZone": "UTC" });
-  await storage.put(`${s3}/keys/old.csv`, "table_name,primary_key_column\norders,v\n");
-  await storage.put(`${s3}/keys/a.csv`, "table_name,primary_key_column\norders,id\n");
+  await storage.put(`${s3}/keys/2026-01.csv`, "table_name,primary_key_column\norders,v\n");
+  await storage.put(`${s3}/keys/2026-02.csv`, "table_name,primary_key_column\norders,id\n");
 });
 afterAll(async () => {
   await spark?.close();
