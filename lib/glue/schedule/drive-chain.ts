@@ -1,0 +1,231 @@
+import { ExitCode, UserError } from "../../errors.js";
+import type { Logger } from "../../logger.js";
+import type { ObjectStore } from "../../storage/object-store.js";
+import type { Definitions } from "../config/schedule-schema.js";
+import { describeFailure } from "../failure.js";
+import { endChain, endRun, refuseChain, settle, withRun } from "./chain.js";
+import { type Document, readDocument, writeDocument } from "./documents.js";
+import { type Chain, isOver, type JobRun, type TriggerState } from "./model.js";
+import type { Places } from "./places.js";
+import { acquireSlot, type Holder, releaseSlot } from "./slots.js";
+import type { Clock, Observation, RunStarter } from "./starter.js";
+
+/** What driving a chain needs. */
+export interface DriveContext {
+  readonly store: ObjectStore;
+  readonly places: Places;
+  readonly definitions: Definitions;
+  readonly starter: RunStarter;
+  readonly clock: Clock;
+  readonly log: Logger;
+  stateOf(trigger: string): Promise<TriggerState>;
+}
+
+// The order of the steps is what makes them safe to repeat. A run is written down before it is started, and started under its
+// own id as the token: whoever finds it without a handle starts it again, and gets the same run. A place among the concurrent
+// runs is taken before a run is started, and given back before it is written down as over. Each put goes over exactly what
+// was read: who was overtaken stops at once, and looks again.
+
+/**
+ * Takes a chain as far as it goes now: looks how its runs go, fires the triggers whose conditions are met, starts runs.
+ *
+ * @returns whether the chain is over; `undefined` when somebody else has changed it meanwhile.
+ */
+export async function driveChain(context: DriveContext, document: Document<Chain>): Promise<boolean | undefined> {
+  const { store, places, clock } = context;
+  let seen = document;
+  const put = async (chain: Chain): Promise<boolean> => {
+    if (chain === seen.value) return true;
+    const written = await writeDocument(store, seen.uri, chain, seen);
+    if (written !== undefined) seen = written;
+    return written !== undefined;
+  };
+
+  for (;;) {
+    let chain = seen.value;
+    if (chain.ended === undefined) {
+      chain = await admit(context, chain);
+      for (const run of Object.values(chain.runs)) {
+        if (run.handle !== undefined && !isOver(run)) chain = await look(context, chain, run);
+      }
+      if (chain.stop === undefined && chain.ended === undefined) chain = await follow(context, chain);
+      chain = endChain(chain, clock.now());
+      if (chain.ended !== undefined) await leaveWorkflow(context, chain);
+      if (!(await put(chain))) return undefined;
+    }
+    if (chain.ended !== undefined) {
+      await store.delete(places.marker(chain.id));
+      say(context, chain);
+      return true;
+    }
+    for (const run of Object.values(chain.runs)) {
+      if (run.handle === undefined && !isOver(run)) chain = await begin(context, chain, run);
+    }
+    if (chain === seen.value) return false;
+    if (!(await put(chain))) return undefined;
+  }
+}
+
+/** A place among the concurrent runs of a workflow; without one the run is refused, as Glue does. */
+async function admit(context: DriveContext, chain: Chain): Promise<Chain> {
+  const { store, places, definitions, clock } = context;
+  const { workflow, admitted } = chain;
+  const most = workflow === undefined ? undefined : definitions.workflows[workflow]?.maxConcurrentRuns;
+  if (workflow === undefined || most === undefined || admitted === true) return chain;
+  const answer = await acquireSlot(store, places.slots("workflow", workflow), {
+    holder: { chain: chain.id, run: "" },
+    most,
+    queue: false,
+    isOver: (holder) => holderIsOver(context, holder),
+  });
+  if (answer === "granted") return { ...chain, admitted: true };
+  return refuseChain(chain, tooMany(`workflow ${workflow}`, most), clock.now());
+}
+
+async function leaveWorkflow({ store, places }: DriveContext, { id, workflow }: Chain): Promise<void> {
+  if (workflow !== undefined) await releaseSlot(store, places.slots("workflow", workflow), { chain: id, run: "" });
+}
+
+async function follow(context: DriveContext, chain: Chain): Promise<Chain> {
+  const { definitions, clock } = context;
+  const states = new Map<string, TriggerState>();
+  // Only those that look at this chain are worth reading.
+  const candidates = settle(chain, definitions, () => "CREATED", clock.now());
+  for (const name of Object.keys(candidates.triggers)) {
+    if (!Object.hasOwn(chain.triggers, name)) states.set(name, await context.stateOf(name));
+  }
+  return states.size === 0 ? chain : settle(chain, definitions, (name) => states.get(name) ?? "CREATED", clock.now());
+}
+
+async function begin(context: DriveContext, chain: Chain, run: JobRun): Promise<Chain> {
+  const { store, places, definitions, starter, clock, log } = context;
+  const slots = places.slots("job", run.job);
+  const holder: Holder = { chain: chain.id, run: run.id };
+  if (chain.stop === true || run.stop !== undefined) {
+    await releaseSlot(store, slots, holder);
+    return endRun(chain, { ...run, state: "STOPPED" }, clock.now());
+  }
+  const job = definitions.jobs[run.job];
+  const most = job?.maxConcurrentRuns ?? 1;
+  const answer = await acquireSlot(store, slots, {
+    holder,
+    most,
+    queue: job?.jobRunQueuingEnabled === true,
+    isOver: (other) => holderIsOver(context, other),
+  });
+  if (answer === "refused") {
+    log.warn(`${run.job} can't be started by ${run.trigger}: ${tooMany(`job ${run.job}`, most)}`);
+    return endRun(chain, { ...run, state: "ERROR", reason: tooMany(`job ${run.job}`, most) }, clock.now());
+  }
+  if (answer === "waiting") return run.state === "WAITING" ? chain : withRun(chain, { ...run, state: "WAITING" });
+  try {
+    const given = withProperties(run.arguments, chain.properties);
+    const handle = await starter.start({ run, chain, arguments: given });
+    log.info(`${run.job} was started by ${run.trigger}: ${run.id}`);
+    return withRun(chain, { ...run, state: "STARTING", handle });
+  } catch (error) {
+    const { error: failure, exitCode } = describeFailure(error);
+    const reason = [failure.message, ...failure.problems].join("; ");
+    if (isWorthAnotherTry(exitCode)) {
+      log.warn(`${run.id} can't be started yet: ${reason}`);
+      return chain;
+    }
+    await releaseSlot(store, slots, holder);
+    log.error(`${run.id} can't be started: ${reason}`);
+    return endRun(chain, { ...run, state: "FAILED", reason }, clock.now());
+  }
+}
+
+/** Looks how a run goes; stops it when it is to be stopped. */
+async function look(context: DriveContext, chain: Chain, run: JobRun): Promise<Chain> {
+  const { store, places, starter, clock, log } = context;
+  let seen: Observation;
+  try {
+    seen = await starter.observe(run);
+  } catch (error) {
+    const { error: failure, exitCode } = describeFailure(error);
+    if (!isWorthAnotherTry(exitCode)) throw error;
+    log.warn(`${run.id} can't be looked at now: ${failure.message}`);
+    return chain;
+  }
+  const now = clock.now();
+  if (seen.state !== "STARTING" && seen.state !== "RUNNING" && seen.state !== "STOPPING") {
+    await releaseSlot(store, places.slots("job", run.job), { chain: chain.id, run: run.id });
+    const state = stateAtEnd(run, seen.state);
+    const reason = state === "TIMEOUT" ? `it took longer than ${run.timeout} min` : seen.reason;
+    log[state === "SUCCEEDED" ? "info" : "warn"](`${run.job} is ${state}${because(reason)}: ${run.id}`);
+    const ended = {
+      ...run,
+      state,
+      started: run.started ?? now.toISOString(),
+      ...(reason === undefined ? {} : { reason }),
+    };
+    return endRun(chain, ended, now);
+  }
+  let next = run;
+  if (seen.state !== "STARTING" && run.started === undefined) next = { ...next, started: now.toISOString() };
+  if (run.state !== "STOPPING" && seen.state !== run.state) next = { ...next, state: seen.state };
+  const minutes = next.started === undefined ? 0 : (now.getTime() - Date.parse(next.started)) / 60_000;
+  if (next.notifyDelayAfter !== undefined && minutes >= next.notifyDelayAfter && next.notified === undefined) {
+    log.warn(`${run.job} takes longer than ${next.notifyDelayAfter} min: ${run.id}`);
+    next = { ...next, notified: true };
+  }
+  const asked = chain.stop === true || run.stop === "requested";
+  if (next.state !== "STOPPING" && (asked || minutes >= next.timeout)) {
+    await starter.cancel(run);
+    next = { ...next, state: "STOPPING", stop: asked ? "requested" : "timeout" };
+  }
+  return next === run ? chain : withRun(chain, next);
+}
+
+function stateAtEnd({ stop }: JobRun, seen: "SUCCEEDED" | "FAILED" | "STOPPED" | "TIMEOUT"): JobRun["state"] {
+  // It may have been done before it could be stopped.
+  if (seen === "SUCCEEDED" || stop === undefined) return seen;
+  return stop === "timeout" ? "TIMEOUT" : "STOPPED";
+}
+
+/** `{{run.NAME}}` in an argument is the workflow run's property of that name, as it is when the job starts. */
+function withProperties(
+  given: Readonly<Record<string, string>>,
+  properties: Readonly<Record<string, string>>,
+): Record<string, string> {
+  const problems: string[] = [];
+  const resolved = Object.entries(given).map(([name, value]): [string, string] => [
+    name,
+    value.replaceAll(/\{\{run\.([^}]+)\}\}/g, (whole, property: string) => {
+      if (Object.hasOwn(properties, property)) return properties[property] ?? "";
+      problems.push(`--${name}: the run has no property ${JSON.stringify(property)}`);
+      return whole;
+    }),
+  ]);
+  if (problems.length === 0) return Object.fromEntries(resolved);
+  throw new UserError("RUN_PROPERTY_MISSING", "Arguments name properties that the run doesn't have", {
+    problems,
+    hint: "Give them in the workflow's defaultRunProperties, or when the run is started",
+    exitCode: ExitCode.configuration,
+  });
+}
+
+async function holderIsOver({ store, places }: DriveContext, { chain, run }: Holder): Promise<boolean> {
+  const found = (await readDocument<Chain>(store, places.chain(chain)))?.value;
+  if (found === undefined || found.ended !== undefined) return true;
+  const held = found.runs[run];
+  return held !== undefined && isOver(held);
+}
+
+function isWorthAnotherTry(exitCode: ExitCode): boolean {
+  return exitCode === ExitCode.retryable || exitCode === ExitCode.unreachable;
+}
+
+function tooMany(what: string, most: number): string {
+  return `ConcurrentRunsExceededException: ${most === 1 ? "a run" : `${most} runs`} of ${what} ${most === 1 ? "is" : "are"} at work, and no more ${most === 1 ? "is" : "are"} allowed`;
+}
+
+function because(reason: string | undefined): string {
+  return reason === undefined ? "" : ` (${reason})`;
+}
+
+function say({ log }: DriveContext, { workflow, state, id, reason }: Chain): void {
+  if (workflow === undefined) return;
+  log[state === "ERROR" ? "warn" : "info"](`workflow ${workflow} is ${state}${because(reason)}: ${id}`);
+}
