@@ -6,6 +6,7 @@ import { peersPython } from "./harness/python.js";
 import { load, machine, writeSection } from "./harness/results.js";
 import { BenchServers } from "./harness/servers.js";
 import { icebergToAurora } from "./iceberg-to-aurora/bench.js";
+import { keyspacesDiff } from "./keyspaces-diff/bench.js";
 
 /** What a bench is given. */
 export interface BenchContext {
@@ -24,7 +25,11 @@ export interface BenchContext {
 /** Measures, and gives its results as Markdown. */
 export type Bench = (context: BenchContext) => Promise<string>;
 
-const BENCHES: Readonly<Record<string, Bench>> = { "iceberg-to-aurora": icebergToAurora, "athena-cdc": athenaCdc };
+const BENCHES: Readonly<Record<string, Bench>> = {
+  "iceberg-to-aurora": icebergToAurora,
+  "athena-cdc": athenaCdc,
+  "keyspaces-diff": keyspacesDiff,
+};
 const DEFAULT_ROWS = 1_000_000;
 
 interface Flags {

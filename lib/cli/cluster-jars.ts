@@ -9,11 +9,28 @@ import { ensureSparkJars } from "../targets/local/spark-jars.js";
 import { uploadArtifact } from "../targets/runs/artifacts.js";
 import type { CloudPlace } from "./aws-targets.js";
 
+/** The connector with all that it needs, and the sink of ours. */
+const CASSANDRA_JARS = [
+  "spark-cassandra-connector_",
+  "spark-cassandra-connector-driver_",
+  "java-driver-core-shaded-",
+  "java-driver-mapper-runtime-",
+  "java-driver-query-builder-",
+  "java-driver-shaded-guava-",
+  "native-protocol-",
+  "reactive-streams-",
+  "config-",
+  "HdrHistogram-",
+  "glue-connect-spark-",
+];
+/** The connector with all that it needs in one jar, which a user may name instead. */
+const CASSANDRA_ASSEMBLY = "spark-cassandra-connector-assembly_";
+
 /** The jars that a package needs and a service's image doesn't bring, by the beginnings of their names. */
 const JARS: Readonly<Record<SparkPackage, Readonly<Record<CloudPlace, readonly string[]>>>> = {
   iceberg: { emr: [], glue: [] },
   postgresql: { emr: ["postgresql-"], glue: [] },
-  cassandra: { emr: ["spark-cassandra-connector"], glue: ["spark-cassandra-connector"] },
+  cassandra: { emr: CASSANDRA_JARS, glue: CASSANDRA_JARS },
 };
 
 /** What a job run has beside its packages: the Spark Connect server, and the guard before it. */
@@ -26,7 +43,9 @@ export function neededJars(
   own: readonly string[] = [],
 ): readonly string[] {
   const named = (beginning: string) => own.some((uri) => uri.split("/").at(-1)?.startsWith(beginning));
-  return packages.flatMap((name) => JARS[name][place]).filter((beginning) => !named(beginning));
+  const needed = packages.flatMap((name) => JARS[name][place]).filter((beginning) => !named(beginning));
+  if (!named(CASSANDRA_ASSEMBLY)) return needed;
+  return needed.filter((beginning) => !CASSANDRA_JARS.includes(beginning) || beginning === "glue-connect-spark-");
 }
 
 /**
@@ -43,10 +62,13 @@ export async function uploadJars(
   signal: AbortSignal,
 ): Promise<string[]> {
   if (beginnings.length === 0) return [];
-  const { folder: local } = await ensureSparkJars({ java: await findJava(process.env), logger: log, signal });
+  const profile = beginnings.some((beginning) => CASSANDRA_JARS.slice(0, -1).includes(beginning))
+    ? "cassandra"
+    : "base";
+  const { folder: local } = await ensureSparkJars({ java: await findJava(process.env), logger: log, signal, profile });
   const files = await readdir(local);
   const uris: string[] = [];
-  for (const beginning of beginnings) {
+  for (const beginning of new Set(beginnings)) {
     const file = files.find((candidate) => candidate.startsWith(beginning));
     if (file === undefined) {
       throw new UserError("JAR_MISSING", `There is no jar ${beginning}* in ${local}`, {

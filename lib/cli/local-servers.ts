@@ -31,13 +31,16 @@ export function localServers(log: Logger, signal: AbortSignal, version?: SparkVe
     );
   };
   return {
-    async spark({ locations = [], cassandra = false }) {
+    async spark({ locations = [], packages = [] }) {
       const { ensureSpark, sparkProfile } = await import("../targets/index.js");
       const s3 = locations.some(isS3Uri);
       const { remote, port, started } = await ensureSpark({
         ...options,
         ...(version === undefined ? {} : { version }),
-        profile: sparkProfile([...(s3 ? (["aws"] as const) : []), ...(cassandra ? (["cassandra"] as const) : [])]),
+        profile: sparkProfile([
+          ...(s3 ? (["aws"] as const) : []),
+          ...(packages.includes("cassandra") ? (["cassandra"] as const) : []),
+        ]),
       });
       tell("Spark", port, started);
       return { remote };

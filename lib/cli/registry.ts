@@ -8,6 +8,11 @@ const BUILT_IN: Readonly<Record<string, () => Promise<{ readonly default: Job }>
   "athena-cdc": () => import("../../jobs/athena-cdc/job.js"),
   "jdbc-cdc": () => import("../../jobs/jdbc-cdc/job.js"),
   "datamart-join": () => import("../../jobs/datamart-join/job.js"),
+  "keyspaces-diff": () => import("../../jobs/keyspaces-diff/job.js"),
+  "keyspaces-export": () => import("../../jobs/keyspaces-diff/export-job.js"),
+  "keyspaces-import": () => import("../../jobs/keyspaces-diff/import-job.js"),
+  "keyspaces-incremental-export": () => import("../../jobs/keyspaces-diff/incremental-export-job.js"),
+  "keyspaces-incremental-import": () => import("../../jobs/keyspaces-diff/incremental-import-job.js"),
 };
 
 /** Names of the jobs that come with the package. */

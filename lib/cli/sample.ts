@@ -1,6 +1,8 @@
 import { join } from "node:path";
 import { type Command, Option } from "commander";
 import { ExitCode, UserError } from "../errors.js";
+import type { SparkNeeds } from "../glue/context.js";
+import type { CassandraConnection } from "../keyspaces/connection.js";
 import type { PostgresConnection } from "../postgres/connection.js";
 import type { SparkSession } from "../spark/index.js";
 import { interruptible } from "./interrupt.js";
@@ -11,11 +13,16 @@ import { createProgress } from "./progress.js";
 /** Finds or starts the local PostgreSQL, and makes the database. */
 type Postgres = (database: string) => Promise<PostgresConnection>;
 
+/** Finds or starts the local Cassandra. */
+type Cassandra = () => Promise<CassandraConnection>;
+
 /** Sample data of a job. */
 interface JobSample {
+  /** What the Spark that makes it must have. */
+  readonly needs?: SparkNeeds;
   /** @returns the command line of a run. */
-  makeSample(spark: SparkSession, folder: string, postgres: Postgres): Promise<string[]>;
-  changeSample(spark: SparkSession, folder: string, postgres: Postgres): Promise<void>;
+  makeSample(spark: SparkSession, folder: string, postgres: Postgres, cassandra: Cassandra): Promise<string[]>;
+  changeSample(spark: SparkSession, folder: string, postgres: Postgres, cassandra: Cassandra): Promise<void>;
 }
 
 /** The jobs that have one. */
@@ -23,9 +30,10 @@ export const SAMPLES: Readonly<Record<string, () => Promise<JobSample>>> = {
   "athena-cdc": () => import("../../jobs/athena-cdc/sample.js"),
   "jdbc-cdc": () => import("../../jobs/jdbc-cdc/sample.js"),
   "datamart-join": () => import("../../jobs/datamart-join/sample.js"),
+  "keyspaces-diff": () => import("../../jobs/keyspaces-diff/sample.js"),
 };
 
-/** `glue-connect sample JOB`: data for a first run, in the local Spark's catalog or PostgreSQL and in `.glue-connect/sample`. */
+/** `glue-connect sample JOB`: data for a first run, in the local Spark's catalog, PostgreSQL or Cassandra and in `.glue-connect/sample`. */
 export function registerSampleCommand(program: Command, io: CliIo): void {
   program
     .command("sample")
@@ -47,16 +55,16 @@ export function registerSampleCommand(program: Command, io: CliIo): void {
         const { SparkSession } = await import("../spark/index.js");
         const { stateHome } = await import("../targets/local/directories.js");
         const servers = localServers(progress.log, interrupt.signal);
-        const { remote } = await servers.spark({});
+        const sample = await load();
+        const { remote } = await servers.spark(sample.needs ?? {});
         await using spark = await SparkSession.builder().remote(remote).signal(interrupt.signal).getOrCreate();
         const folder = join(stateHome(), "sample", job);
-        const sample = await load();
         if (flags.change) {
-          await sample.changeSample(spark, folder, servers.postgres);
+          await sample.changeSample(spark, folder, servers.postgres, servers.cassandra);
           await write(io.stdout, "New and changed rows are there; run the job again.\n");
           return;
         }
-        const argv = await sample.makeSample(spark, folder, servers.postgres);
+        const argv = await sample.makeSample(spark, folder, servers.postgres, servers.cassandra);
         const lines = argv.flatMap((token, index) => (token.startsWith("--") ? [`${token} ${argv[index + 1]}`] : []));
         await write(
           io.stdout,

@@ -188,14 +188,16 @@ export interface ParsedArguments<Args> {
  * underscores. `--JOB_NAME` is required of every job. Arguments of Glue's own are accepted and ignored. Of an argument
  * given twice the last one counts, as in Glue.
  *
+ * @param positional names, in their order, of arguments that may be given as bare values too.
  * @throws UserError `ARGUMENTS_INVALID` (exit 64) with every problem there is.
  */
 export function parseArguments<Definitions extends ArgDefinitions>(
   definitions: Definitions,
   argv: readonly string[],
+  positional: readonly string[] = [],
 ): ParsedArguments<ArgValues<Definitions>> {
   const problems: string[] = [];
-  const given = readPairs(definitions, argv, problems);
+  const given = readPairs(definitions, argv, positional, problems);
 
   const jobName = given.get("JOB_NAME");
   if (!given.has("JOB_NAME")) problems.push("--JOB_NAME is missing: the name you know this job by");
@@ -231,12 +233,23 @@ export function parseArguments<Definitions extends ArgDefinitions>(
 function readPairs(
   definitions: ArgDefinitions,
   argv: readonly string[],
+  positional: readonly string[],
   problems: string[],
 ): Map<string, string | undefined> {
   const given = new Map<string, string | undefined>();
+  const positions = positional.values();
   for (let index = 0; index < argv.length; index++) {
     const token = argv[index] ?? "";
     if (!token.startsWith("--") || token === "--") {
+      const { value: position } = positions.next();
+      if (position !== undefined) {
+        given.set(position, token);
+        continue;
+      }
+      if (positional.length > 0) {
+        problems.push(`${JSON.stringify(token)} is one too many: the order is ${positional.join(" ")}`);
+        continue;
+      }
       problems.push(`${JSON.stringify(token)} stands alone: arguments are written --name value`);
       continue;
     }

@@ -57,8 +57,6 @@ export interface SparkNeeds {
   readonly packages?: readonly SparkPackage[];
   /** URIs of what Spark reads or writes: `s3://` ones need jars that a local server hasn't got otherwise. */
   readonly locations?: readonly string[];
-  /** Tables of Cassandra or Amazon Keyspaces: their connector is in jars that a local server hasn't got otherwise. */
-  readonly cassandra?: boolean;
 }
 
 /** A line of a log that a job keeps. */

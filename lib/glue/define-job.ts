@@ -12,6 +12,8 @@ export interface JobDefinition<Definitions extends ArgDefinitions> {
   readonly args: Definitions;
   /** What the Spark that runs it must bring. A session or job run on AWS is started with it; a local server has it all. */
   readonly needs?: readonly SparkPackage[];
+  /** Names of arguments that may be given without them, in this order: `run JOB a b c`. */
+  readonly positional?: readonly string[] | undefined;
   /** The work. `context.mode` says whether to stop before the first write. */
   run(context: JobContext<ArgValues<Definitions>>): Promise<void>;
 }
@@ -56,6 +58,9 @@ export function defineJob<const Definitions extends ArgDefinitions>(
       throw new TypeError(`Argument ${name} of job ${definition.name}: the name belongs to Glue itself`);
     }
   }
+  const unknown = (definition.positional ?? []).filter((name) => !Object.hasOwn(definition.args, name));
+  if (unknown.length > 0)
+    throw new TypeError(`Job ${definition.name} has no arguments ${unknown.join(", ")} to give by position`);
   return Object.freeze({ ...definition, kind: "glue-connect job" as const });
 }
 

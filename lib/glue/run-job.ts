@@ -32,7 +32,7 @@ export async function runJob<Definitions extends ArgDefinitions>(
 ): Promise<RunResult> {
   let parsed: ParsedArguments<ArgValues<Definitions>>;
   try {
-    parsed = isCommandLine(input) ? parseArguments(job.args, input) : input;
+    parsed = isCommandLine(input) ? parseArguments(job.args, input, job.positional) : input;
   } catch (error) {
     const report = new RunReport({ job: job.name, jobName: "", runId: "", mode: environment.mode ?? "run" });
     return failed(report, error, describeFailure(error));

@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestProject } from "vitest/node";
 import type { Logger } from "../../lib/logger.js";
+import { stopCassandra } from "../../lib/targets/local/cassandra.js";
 import { findJava } from "../../lib/targets/local/java.js";
 import { ensurePostgres, type LocalPostgres, stopPostgres } from "../../lib/targets/local/postgres.js";
 import { ensureSpark, stopSpark } from "../../lib/targets/local/spark.js";
@@ -20,6 +21,8 @@ declare module "vitest" {
     readonly postgresUrl: string;
     /** Folder of the Iceberg catalog `lake`. */
     readonly warehouse: string;
+    /** The process whose end is that of all servers of the run. */
+    readonly runPid: number;
     /** GLUE_CONNECT_HOME of these servers: a command that runs with it uses them. */
     readonly stateHome: string;
   }
@@ -43,14 +46,14 @@ const SPARK_CONF = {
 
 /**
  * One Spark (which finds S3, Glue and the like in an emulator), one PostgreSQL and one AWS emulator for all integration tests,
- * in a state home of their own.
+ * in a state home of their own. A Cassandra joins them when the first test of one asks for it.
  *
  * All end with this process whatever becomes of it, so that even a run that was killed leaves nothing behind.
  */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const home = mkdtempSync(join(tmpdir(), "glue-connect-test-"));
   const version = wantedVersion();
-  const profile = version === DEFAULT_SPARK_VERSION ? "aws" : "base";
+  const profile = version === DEFAULT_SPARK_VERSION ? "aws-cassandra" : "base";
   const options = { home: join(home, "state"), ownerPid: process.pid, idleMinutes: 0, logger: progress };
   // Open to the account that root's PostgreSQL runs as, so that all there is lies in here and goes with it.
   chmodSync(home, 0o711);
@@ -69,7 +72,12 @@ export default async function setup(project: TestProject): Promise<() => Promise
   };
   const teardown = async () => {
     process.removeListener("exit", exit);
-    await Promise.all([stopSpark(options.home, version), stopPostgres(options.home), emulator?.stop()]);
+    await Promise.all([
+      stopSpark(options.home, version),
+      stopPostgres(options.home),
+      stopCassandra(options.home),
+      emulator?.stop(),
+    ]);
     rmSync(home, { recursive: true, force: true });
   };
   process.once("exit", exit);
@@ -101,6 +109,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
     project.provide("sparkRemote", spark.remote);
     project.provide("postgresUrl", postgres.url);
     project.provide("warehouse", spark.warehouse);
+    project.provide("runPid", process.pid);
     project.provide("stateHome", options.home);
   } catch (error) {
     await teardown();

@@ -155,20 +155,22 @@ describe("the jobs, with no change to their code", () => {
     return { ...server, database: name };
   };
 
-  test.each(Object.keys(SAMPLES))(
+  const noCassandra = () => Promise.reject(new Error("none of these jobs needs one"));
+  // That of keyspaces-diff is another test's (e2e), and a cluster has one keyspace of a name.
+  test.each(Object.keys(SAMPLES).filter((name) => name !== "keyspaces-diff"))(
     "%s runs on its sample with --target emr, and on the changes with --target glue",
     async (name) => {
       const sample = await SAMPLES[name]?.();
       if (sample === undefined) throw new Error(`no sample of ${name}`);
       await using spark = await SparkSession.builder().remote(inject("sparkRemote")).getOrCreate();
       const own = join(folder, name);
-      const argv = ["run", name, ...(await sample.makeSample(spark, own, postgres)), "--json"];
+      const argv = ["run", name, ...(await sample.makeSample(spark, own, postgres, noCassandra)), "--json"];
       // The tables of the sample are in this Spark's catalog, not in Glue's.
       if (!argv.includes("--catalog")) argv.push("--catalog", "spark");
       const before = fake.sessions.size;
       const full = await run(...argv, "--target", "emr");
       expect(full.exitCode, `${full.stderr}\n${full.stdout}`).toBe(0);
-      await sample.changeSample(spark, own, postgres);
+      await sample.changeSample(spark, own, postgres, noCassandra);
       const incremental = await run(...argv, "--target", "glue");
       expect(incremental.exitCode, incremental.stderr).toBe(0);
       const written = (text: string) =>

@@ -129,3 +129,27 @@ describe("defineJob", () => {
     expect(() => job("a", { job_bookmark_option: text })).toThrow("belongs to Glue");
   });
 });
+
+test("by position: bare values fill the names in their order, beside those that are named", () => {
+  const args = {
+    STACK: arg.string({ description: "A stack", optional: true }),
+    TABLE: arg.string({ description: "A table" }),
+    FORMAT: arg.choice(["csv", "json"], { description: "A format", default: "csv" }),
+  };
+  const positional = ["STACK", "TABLE", "FORMAT"];
+  const parsePositions = (...argv: string[]) => parseArguments(args, ["--JOB_NAME", "n", ...argv], positional).args;
+  expect(parsePositions("s", "t", "json")).toEqual({ STACK: "s", TABLE: "t", FORMAT: "json" });
+  expect(parsePositions("s", "t")).toEqual({ STACK: "s", TABLE: "t", FORMAT: "csv" });
+  expect(parsePositions("--TABLE", "named")).toEqual({ STACK: undefined, TABLE: "named", FORMAT: "csv" });
+  expect(() => parsePositions("s", "t", "xml", "more")).toThrow(
+    expect.objectContaining({
+      problems: [
+        '"more" is one too many: the order is STACK TABLE FORMAT',
+        expect.stringContaining("--FORMAT must be one of csv, json"),
+      ],
+    }),
+  );
+  expect(() => defineJob({ name: "x", summary: "", args, positional: ["NOWHERE"], run: async () => {} })).toThrow(
+    "has no arguments NOWHERE",
+  );
+});

@@ -32,6 +32,12 @@ describe("what a job needs of Spark, as settings", () => {
     expect(neededJars(["iceberg", "postgresql"], "emr")).toEqual(["postgresql-"]);
     expect(neededJars(["iceberg", "postgresql"], "emr", ["s3://b/postgresql-42.jar"])).toEqual([]);
     expect(neededJars(["iceberg", "postgresql"], "glue")).toEqual([]);
+    expect(neededJars(["cassandra"], "glue")).toEqual(
+      expect.arrayContaining(["spark-cassandra-connector_", "java-driver-core-shaded-", "glue-connect-spark-"]),
+    );
+    expect(neededJars(["cassandra"], "emr", ["s3://b/spark-cassandra-connector-assembly_2.12-3.5.1.jar"])).toEqual([
+      "glue-connect-spark-",
+    ]);
   });
 });
 

@@ -12,6 +12,8 @@ import com.datastax.spark.connector.japi.CassandraJavaUtil;
 import com.datastax.spark.connector.japi.RDDJavaFunctions;
 import com.datastax.spark.connector.writer.SqlRowWriter;
 import com.datastax.spark.connector.writer.WriteConf;
+import java.util.List;
+import java.util.stream.Collectors;
 import org.apache.spark.SparkConf;
 import org.apache.spark.sql.Column;
 import org.apache.spark.sql.Dataset;
@@ -25,8 +27,8 @@ import org.apache.spark.sql.types.StructType;
 import scala.collection.immutable.Map;
 
 /**
- * What the Spark Cassandra connector can do and its data source can't: DELETEs of rows by their key, and writes at a steady rate. Both
- * happen on the executors.
+ * What the Spark Cassandra connector's data source can't do: DELETEs of rows by their key, with a timestamp when one is set, and writes at
+ * a steady rate. Both happen on the executors.
  *
  * <p>Options: those of the connector, and {@code operation}, {@code upsert} or {@code delete}; {@code rowsPerSecond}, for all tasks
  * together.
@@ -59,7 +61,16 @@ public final class CassandraSink implements CreatableRelationProvider, DataSourc
         context.sparkContext().getConf(), context.getAllConfs(), "default", keyspace, options);
     CassandraConnector connector = CassandraConnector$.MODULE$.apply(conf);
     // The connector takes a row's values by position: they must be the key's columns in the table's order, whatever came.
-    Dataset<Row> keys = rows.select(keyColumns(connector, keyspace, table));
+    List<String> names = keyColumns(connector, keyspace, table);
+    Dataset<Row> keys = rows.select(names.stream().map(CassandraSink::column).toArray(Column[]::new));
+    WriteConf settings = WriteConf.fromSparkConf(conf);
+    if (conf.contains("spark.cassandra.output.timestamp")) {
+      long timestamp = conf.getLong("spark.cassandra.output.timestamp", 0);
+      keys.toJavaRDD()
+          .foreachPartition(new TimedDelete(
+              connector, keyspace, table, names, timestamp, settings.consistencyLevel(), settings.parallelismLevel() * 4));
+      return;
+    }
     new RDDJavaFunctions<>(keys.rdd())
         .deleteFromCassandra(
             keyspace,
@@ -67,11 +78,11 @@ public final class CassandraSink implements CreatableRelationProvider, DataSourc
             SqlRowWriter.Factory$.MODULE$,
             CassandraJavaUtil.someColumns(),
             PrimaryKeyColumns$.MODULE$,
-            WriteConf.fromSparkConf(conf),
+            settings,
             connector);
   }
 
-  private static Column[] keyColumns(CassandraConnector connector, String keyspace, String table) {
+  private static List<String> keyColumns(CassandraConnector connector, String keyspace, String table) {
     try (CqlSession session = connector.openSession()) {
       TableMetadata metadata = session.getMetadata()
           .getKeyspace(CqlIdentifier.fromInternal(keyspace))
@@ -79,9 +90,13 @@ public final class CassandraSink implements CreatableRelationProvider, DataSourc
           .orElseThrow(() -> new IllegalArgumentException("There is no table " + keyspace + "." + table));
       return metadata.getPrimaryKey().stream()
           .map(ColumnMetadata::getName)
-          .map(name -> new Column("`" + name.asInternal().replace("`", "``") + "`"))
-          .toArray(Column[]::new);
+          .map(CqlIdentifier::asInternal)
+          .collect(Collectors.toList());
     }
+  }
+
+  private static Column column(String name) {
+    return new Column("`" + name.replace("`", "``") + "`");
   }
 
   private static Dataset<Row> paced(SQLContext context, Map<String, String> options, Dataset<Row> rows) {

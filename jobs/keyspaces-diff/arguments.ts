@@ -1,0 +1,75 @@
+import { arg } from "../../lib/glue/index.js";
+
+export const FORMATS = ["parquet", "json", "csv"] as const;
+export type FileFormat = (typeof FORMATS)[number];
+
+/** What the setup scripts of the document take first, and what has no meaning here: a stack of CloudFormation. */
+export const stackArguments = {
+  PARENT_STACK_NAME: arg.string({
+    description: "Taken as the setup scripts have it, and not used",
+    optional: true,
+  }),
+  EXPORT_STACK_NAME: arg.string({
+    description: "Taken as the setup scripts have it, and not used",
+    optional: true,
+  }),
+};
+
+export const tableArguments = {
+  KEYSPACE_NAME: arg.string({ description: "Keyspace of the table; names are case-sensitive" }),
+  TABLE_NAME: arg.string({ description: "The table" }),
+  S3URI: arg.uri({ description: "Where the data is: exports go below it, imports read from it" }),
+  FORMAT: arg.choice(FORMATS, { description: "Format of the files", default: "parquet" }),
+};
+
+export const keyArguments = {
+  DISTINCT_KEYS: arg.list({
+    description: "Columns of the primary key: pk1,pk2,ck1; default: what the exports or the table say",
+    optional: true,
+  }),
+};
+
+export const clusterArguments = {
+  CLUSTER: arg.string({
+    description:
+      "embedded (a Cassandra on this machine), keyspaces:<region>, or cassandra://host:port/datacenter[?tls=true]",
+    default: "embedded",
+  }),
+  CREDENTIALS: arg.string({
+    description: "Secret with username and password: a Secrets Manager name, file:<path> or env:<NAME>",
+    optional: true,
+  }),
+  DRIVER_CONF: arg.string({
+    description: "URL of a configuration file of the Java driver that every executor can read; needed for SigV4",
+    optional: true,
+  }),
+};
+
+export const writeArguments = {
+  WRITE_TIMESTAMP: arg.string({
+    description:
+      "Timestamp that the writes carry, so that they never override newer ones: none, export (when the export began) or a time like 2026-01-31T10:00:00Z",
+    default: "none",
+  }),
+  RATE_LIMIT: arg.integer({ description: "Rows a second, at most; default: as fast as it goes", optional: true }),
+  RETRIES: arg.integer({
+    description: "How often a write that the cluster throttles or loses is tried again, with growing pauses",
+    default: 8,
+  }),
+  BATCH_MB: arg.integer({
+    description: "Megabytes of files at a time; after each batch it is noted how far the import has come",
+    default: 512,
+  }),
+};
+
+/** Names of a job's arguments in the order of its setup script. */
+export const POSITIONS = {
+  export: ["PARENT_STACK_NAME", "EXPORT_STACK_NAME", "KEYSPACE_NAME", "TABLE_NAME", "S3URI", "FORMAT"],
+  incrementalExport: [
+    ...["PARENT_STACK_NAME", "EXPORT_STACK_NAME", "KEYSPACE_NAME", "TABLE_NAME", "S3URI", "FORMAT"],
+    ...["DISTINCT_KEYS", "PASTURI", "CURRENTURI"],
+  ],
+  incrementalImport: [
+    ...["PARENT_STACK_NAME", "EXPORT_STACK_NAME", "KEYSPACE_NAME", "TABLE_NAME", "S3URI", "FORMAT", "DISTINCT_KEYS"],
+  ],
+} as const;

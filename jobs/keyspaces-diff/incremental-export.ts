@@ -1,0 +1,178 @@
+import { ExitCode, UserError } from "../../lib/errors.js";
+import { diff, duplicateKeys, duplicateKeysError, keyText } from "../../lib/glue/diff/index.js";
+import { fixSession } from "../../lib/glue/incremental/index.js";
+import type { JobContext } from "../../lib/glue/index.js";
+import * as f from "../../lib/spark/functions/index.js";
+import { type DataFrame, quoteName, type SparkSession, type StructType } from "../../lib/spark/index.js";
+import { canonicalUri } from "../../lib/storage/index.js";
+import type { FileFormat } from "./arguments.js";
+import { tableText } from "./cluster.js";
+import { readFiles, readForeign, writeFiles } from "./files.js";
+import { claimFolder, dataFiles, type Folder, inNewFolder, manifestSchema, openFolder } from "./folders.js";
+
+export interface IncrementalExportArguments {
+  readonly KEYSPACE_NAME: string;
+  readonly TABLE_NAME: string;
+  readonly S3URI: string;
+  readonly FORMAT: FileFormat;
+  readonly DISTINCT_KEYS: readonly string[] | undefined;
+  readonly PASTURI: string;
+  readonly CURRENTURI: string;
+  readonly values: "both" | "right";
+  readonly duplicates: "fail" | "report" | "skip";
+  readonly allow_empty: boolean;
+}
+
+/**
+ * Writes what changed between two exports to `<S3URI>/incremental/year=.../`.
+ *
+ * @returns the folder; `undefined` when it was only planned.
+ */
+export async function exportChanges(
+  context: JobContext<IncrementalExportArguments>,
+  label = tableText({ keyspace: context.args.KEYSPACE_NAME, table: context.args.TABLE_NAME }),
+): Promise<string | undefined> {
+  const { args, storage, step } = context;
+  const name = { keyspace: args.KEYSPACE_NAME, table: args.TABLE_NAME };
+  const report = context.report.table(label);
+  if (canonicalUri(args.PASTURI) === canonicalUri(args.CURRENTURI)) {
+    throw new UserError("EXPORTS_THE_SAME", `PASTURI and CURRENTURI are the same export: ${args.PASTURI}`, {
+      hint: "Name the older export with --PASTURI and the newer one with --CURRENTURI",
+      exitCode: ExitCode.usage,
+    });
+  }
+  const [past, current] = await step("look at the exports", async () => [
+    await openFolder(storage, args.PASTURI, { what: "PASTURI", format: args.FORMAT, kind: "export" }),
+    await openFolder(storage, args.CURRENTURI, { what: "CURRENTURI", format: args.FORMAT, kind: "export" }),
+  ]);
+  checkOrder(past, current);
+  if (current.manifest?.rows === 0 && !args.allow_empty) {
+    throw new UserError("EXPORT_EMPTY", `CURRENTURI has no rows: ${current.uri}`, {
+      hint: "Every row would count as deleted. If that is meant, add --allow_empty",
+    });
+  }
+  const keys = args.DISTINCT_KEYS ?? current.manifest?.keys ?? past.manifest?.keys;
+  if (keys === undefined) {
+    throw new UserError("KEYS_MISSING", "DISTINCT_KEYS is missing, and the exports have no manifest that names them", {
+      hint: "Name the table's primary key: --DISTINCT_KEYS pk1,ck1",
+      exitCode: ExitCode.usage,
+    });
+  }
+  const spark = await context.spark({ locations: [args.S3URI, args.PASTURI, args.CURRENTURI] });
+  await fixSession(spark);
+  const sides = { left: "PASTURI", right: "CURRENTURI" };
+  const [left, right] = await step("read the schemas", async () => [
+    await readExport(context, spark, past, args.FORMAT, "PASTURI", current),
+    await readExport(context, spark, current, args.FORMAT, "CURRENTURI", past),
+  ]);
+  const found = await diff(
+    left.rows,
+    right.rows,
+    { keys, values: args.values },
+    { leftSchema: left.schema, rightSchema: right.schema, sides },
+  );
+  const { schemas, names } = found;
+  report.way = `a full outer join by ${schemas.keys.map((key) => key.name).join(", ")}`;
+  const { added, dropped, widened } = schemas.differences;
+  if (added.length + dropped.length + widened.length > 0) report.details.schemas = { added, dropped, widened };
+  if (args.duplicates !== "skip") {
+    await step("check the keys", async () => {
+      await checkKeys(context, left.rows, keys, "PASTURI");
+      await checkKeys(context, right.rows, keys, "CURRENTURI");
+    });
+  }
+  const count = async (rows: DataFrame) => {
+    const { insert, change, delete: gone } = names.labels;
+    const kinds = new Map(
+      (
+        await rows
+          .groupBy(f.col(quoteName(names.diffColumn)).as("kind"))
+          .count()
+          .collect()
+      ).map((row) => [row.get("kind") as string, Number(row.get("count"))]),
+    );
+    report.inserted = kinds.get(insert) ?? 0;
+    report.updated = kinds.get(change) ?? 0;
+    report.deleted = kinds.get(gone) ?? 0;
+  };
+  if (context.mode === "plan") {
+    await step("count", () => count(found.rows));
+    return undefined;
+  }
+
+  const schema = await found.rows.schema();
+  const claimed = await step("claim a folder", () =>
+    claimFolder(storage, args.S3URI, "incremental", {
+      ...name,
+      kind: "diff",
+      runId: context.runId,
+      format: args.FORMAT,
+      keys: schemas.keys.map((key) => key.name),
+      columns: schemas.values.map((column) => column.name),
+      values: args.values,
+      past: past.uri,
+      current: current.uri,
+      ...(current.manifest?.exportedAt === undefined ? {} : { exportedAt: current.manifest.exportedAt }),
+    }),
+  );
+  report.target = claimed.uri;
+  await inNewFolder(context, claimed, async () => {
+    await step("write the changes", () => writeFiles(found.rows, schema, claimed.uri, args.FORMAT));
+    const uris = await dataFiles(storage, claimed.uri);
+    if (uris.length > 0) await step("count", () => count(readFiles(spark, uris, schema, args.FORMAT)));
+    const { inserted, updated, deleted } = report;
+    return { rowSchema: schema, rows: inserted + updated + deleted, counts: { inserted, updated, deleted } };
+  });
+  return claimed.uri;
+}
+
+/** An older export as the newer one undoes changes: it is done, and said. */
+function checkOrder(past: Folder, current: Folder): void {
+  const [before, after] = [past.manifest, current.manifest];
+  if (before === undefined || after === undefined) return;
+  if (before.keyspace !== after.keyspace || before.table !== after.table) {
+    throw new UserError("EXPORTS_UNLIKE", "The exports are of two tables", {
+      problems: [`PASTURI: ${tableText(before)}`, `CURRENTURI: ${tableText(after)}`],
+      hint: "Name two exports of one table",
+      exitCode: ExitCode.configuration,
+    });
+  }
+}
+
+async function readExport(
+  context: JobContext<unknown>,
+  spark: SparkSession,
+  folder: Folder,
+  format: FileFormat,
+  what: string,
+  other: Folder,
+): Promise<{ readonly rows: DataFrame; readonly schema: StructType }> {
+  const uris = folder.files.map(({ uri }) => uri);
+  const known = manifestSchema(folder);
+  if (known !== undefined) {
+    if (uris.length > 0) return { rows: readFiles(spark, uris, known, format), schema: known };
+    return { rows: await spark.createDataFrame([], known), schema: known };
+  }
+  if (format !== "parquet") {
+    const like = manifestSchema(other) === undefined ? "both sides as Spark finds them" : "found by Spark";
+    context.report.warn(
+      "SCHEMA_INFERRED",
+      `${what} has no manifest of ours: its types are ${like}; ${format === "csv" ? "CSV's columns are all text, and its empty cells NULL" : "a column that is NULL in every row counts as missing"}`,
+    );
+  }
+  const rows = readForeign(spark, uris, format);
+  return { rows, schema: await rows.schema() };
+}
+
+async function checkKeys(
+  context: JobContext<IncrementalExportArguments>,
+  rows: DataFrame,
+  keys: readonly string[],
+  what: string,
+): Promise<void> {
+  const found = await duplicateKeys(rows, keys);
+  if (found.keys === 0) return;
+  if (context.args.duplicates === "fail") throw duplicateKeysError(found, keys, what);
+  const examples = found.examples.map(({ key, rows: copies }) => `${keyText(key)} (${copies} rows)`).join("; ");
+  context.report.warn("DUPLICATE_KEYS", `${found.keys} keys have more than one row in ${what}: ${examples}`);
+}

@@ -1,0 +1,123 @@
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { describe, expect, test } from "vitest";
+import { claimFolder, completeFolder, openFolder } from "../../../jobs/keyspaces-diff/folders.js";
+import { ImportProgress } from "../../../jobs/keyspaces-diff/progress.js";
+import { withRetries } from "../../../jobs/keyspaces-diff/retries.js";
+import { RunReport, silentLogger } from "../../../lib/glue/index.js";
+import { types } from "../../../lib/spark/index.js";
+import { createObjectStore } from "../../../lib/storage/index.js";
+import { temporaryFolder } from "../targets/temporary-folder.js";
+
+const store = createObjectStore();
+const MANIFEST = { kind: "export", runId: "jr_1", keyspace: "k", table: "t", format: "csv" } as const;
+const folderUri = () => pathToFileURL(join(temporaryFolder(), "an export")).href;
+
+describe("writes that the cluster throttles", () => {
+  const context = () => ({
+    log: silentLogger,
+    report: new RunReport({ job: "j", jobName: "n", runId: "r", mode: "run" }),
+    signal: new AbortController().signal,
+  });
+  const failing = (times: number, message: string) => {
+    let calls = 0;
+    const work = async () => {
+      calls++;
+      if (calls <= times) throw new Error(message);
+    };
+    return { work, calls: () => calls };
+  };
+
+  test("are tried again, after pauses that grow to a minute", async () => {
+    const { work, calls } = failing(8, "Failed to write statements: WriteTimeoutException");
+    const pauses: number[] = [];
+    const run = context();
+    await withRetries(run, 8, work, async (milliseconds) => pauses.push(milliseconds));
+    expect(calls()).toBe(9);
+    for (const [index, milliseconds] of pauses.entries()) {
+      const most = Math.min(2 ** index, 60) * 1000;
+      expect(milliseconds).toBeLessThanOrEqual(most);
+      expect(milliseconds).toBeGreaterThanOrEqual(most / 2);
+    }
+    expect(run.report.warnings).toEqual([expect.objectContaining({ code: "WRITES_RETRIED" })]);
+  });
+
+  test("not for ever, and nothing else is", async () => {
+    const busy = failing(9, "OverloadedException");
+    await expect(withRetries(context(), 2, busy.work, async () => undefined)).rejects.toThrow("Overloaded");
+    expect(busy.calls()).toBe(3);
+    const wrong = failing(9, "missing primary key columns");
+    await expect(withRetries(context(), 2, wrong.work, async () => undefined)).rejects.toThrow("missing");
+    expect(wrong.calls()).toBe(1);
+  });
+});
+
+describe("folders", () => {
+  const minute = new Date("2026-01-31T09:05:59.999Z");
+
+  test("of one minute are one run's each, and complete only when that is said", async () => {
+    const base = folderUri();
+    const claim = () => claimFolder(store, `${base}/`, "snapshot", MANIFEST, minute);
+    const folders = await Promise.all([claim(), claim(), claim()]);
+    const path = `${base}/snapshot/year=2026/month=01/day=31/hour=09/minute=05`;
+    expect(folders.map(({ uri }) => uri).toSorted()).toEqual([path, `${path}-2`, `${path}-3`]);
+    const [first] = folders;
+    if (first === undefined) throw new Error("no folder");
+    const open = () => openFolder(store, first.uri, { what: "S3URI", format: "csv", kind: "export" });
+    await expect(open()).rejects.toMatchObject({ code: "EXPORT_INCOMPLETE" });
+    const rowSchema = types.struct([types.field("a", types.int)]);
+    await completeFolder(store, first, { rowSchema, rows: 0 });
+    expect(await open()).toMatchObject({
+      files: [],
+      manifest: { state: "complete", rows: 0, exportedAt: minute.toISOString() },
+    });
+    // One that was paused, and whose folder was taken away meanwhile, can't say that it is complete.
+    await expect(completeFolder(store, first, { rowSchema })).rejects.toMatchObject({ code: "PRECONDITION_FAILED" });
+    await expect(openFolder(store, first.uri, { what: "S3URI", format: "json", kind: "export" })).rejects.toMatchObject(
+      {
+        code: "FORMAT_UNLIKE",
+      },
+    );
+    await expect(openFolder(store, first.uri, { what: "S3URI", format: "csv", kind: "diff" })).rejects.toMatchObject({
+      code: "EXPORT_KIND_UNLIKE",
+    });
+  });
+
+  test("without our manifest are another tool's, and left alone", async () => {
+    const base = folderUri();
+    await store.put(`${base}/incremental/year=2026/month=01/day=31/hour=09/minute=05/part-0.csv`, "a\n1\n");
+    const { uri } = await claimFolder(store, base, "incremental", { ...MANIFEST, kind: "diff" }, minute);
+    expect(uri).toMatch(/minute=05-2$/);
+  });
+});
+
+test("an import goes on with the files that are left, and begins anew when they have changed or it was finished", async () => {
+  const uri = folderUri();
+  for (const name of ["a.csv", "b.csv", "c.csv", "d.csv"]) await store.put(`${uri}/${name}`, "x".repeat(10));
+  const open = async (target: string) => {
+    const folder = await openFolder(store, uri, { what: "S3URI", format: "csv", kind: "export" });
+    const progress = await ImportProgress.open(store, folder, target);
+    const batches = (bytes: number) =>
+      progress.batches(folder.files, bytes).map((files) => files.map((file) => file.uri.slice(-5)));
+    return { folder, progress, batches };
+  };
+  const first = await open("cluster/k.t");
+  expect(first.batches(25)).toEqual([
+    ["a.csv", "b.csv"],
+    ["c.csv", "d.csv"],
+  ]);
+  expect(first.batches(1)).toHaveLength(4);
+  await first.progress.note(first.folder.files.slice(0, 2));
+
+  expect((await open("cluster/k.t")).batches(100)).toEqual([["c.csv", "d.csv"]]);
+  expect((await open("cluster/k.t")).progress.filesDone).toBe(2);
+  expect((await open("cluster/other.t")).batches(100)).toHaveLength(1);
+  expect((await open("cluster/other.t")).progress.filesDone).toBe(0);
+  await store.put(`${uri}/a.csv`, "y".repeat(11));
+  expect((await open("cluster/k.t")).progress.filesDone).toBe(0);
+
+  const again = await open("cluster/k.t");
+  await again.progress.note(again.folder.files);
+  await again.progress.finish();
+  expect((await open("cluster/k.t")).batches(100)).toEqual([["a.csv", "b.csv", "c.csv", "d.csv"]]);
+});
