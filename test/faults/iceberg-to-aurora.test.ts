@@ -43,9 +43,14 @@ afterAll(async () => {
   rmSync(bundle, { force: true });
 });
 
-async function startChild(table: string, killAt?: string, args: readonly string[] = []): Promise<ChildProcess> {
+async function startChild(
+  table: string,
+  killAt?: string,
+  args: readonly string[] = [],
+  { item } = KEY,
+): Promise<ChildProcess> {
   const input: LoadChildInput = {
-    argv: scenario.argv(await scenario.writeItem(table, KEY.item), args),
+    argv: scenario.argv(await scenario.writeItem(table, item), args),
     sparkRemote: scenario.servers.sparkRemote,
     postgresUrl: scenario.servers.postgresUrl,
     ...(killAt === undefined ? {} : { killAt }),
@@ -53,8 +58,8 @@ async function startChild(table: string, killAt?: string, args: readonly string[
   return spawn(process.execPath, [bundle, JSON.stringify(input)], { stdio: ["ignore", "pipe", "pipe"] });
 }
 
-async function runChild(table: string, killAt?: string, args: readonly string[] = []) {
-  const child = await startChild(table, killAt, args);
+async function runChild(table: string, killAt?: string, args: readonly string[] = [], item = KEY) {
+  const child = await startChild(table, killAt, args, item);
   let output = "";
   let errors = "";
   child.stdout?.on("data", (data) => {
@@ -102,29 +107,20 @@ async function change(table: string, version: number): Promise<void> {
   );
 }
 
-/** What a run may have to do, and the way it should take. */
+/** What a run may have to do, and the way it should take; `prepare` gives it that to do, each time with another number. */
 const KINDS = {
   "everything at first": { way: "everything", prepare: async () => {} },
   "changes found by comparing, and a schema that changed": {
     way: "compare",
-    prepare: async (table: string) => {
-      await scenario.loaded(table, KEY);
-      await change(table, 1);
-      await scenario.iceberg(table, "ALTER TABLE $t ADD COLUMN extra STRING");
+    prepare: async (table: string, version: number) => {
+      await change(table, version);
+      await scenario.iceberg(table, `ALTER TABLE $t ADD COLUMN extra_${version} STRING`);
     },
   },
-  "changes found in the changelog": {
-    way: "changelog",
-    prepare: async (table: string) => {
-      await scenario.loaded(table, KEY);
-      await change(table, 1);
-    },
-  },
+  "changes found in the changelog": { way: "changelog", prepare: change },
   "a compaction": {
     way: "move state",
     prepare: async (table: string) => {
-      await scenario.iceberg(table, "INSERT INTO $t VALUES (500, 'second file', 0)");
-      await scenario.loaded(table, KEY);
       const options = "options => map('rewrite-all', 'true')";
       await scenario.spark.sql(`CALL lake.system.rewrite_data_files(table => '${scenario.name}.${table}', ${options})`);
     },
@@ -136,12 +132,23 @@ describe("SIGKILL", () => {
     "between any two steps of a run that loads %s: the next run makes the target equal",
     async (_kind, { way, prepare }) => {
       const args = way === "compare" || way === "changelog" ? ["--find_changes", way] : [];
-      const name = way.replaceAll(" ", "_");
-      await makeTable(name);
-      await prepare(name);
-      const plan = await scenario.loaded(name, { ...KEY, args, mode: "plan" });
-      expect(plan.way).toBe(way);
-      const whole = await runChild(name, undefined, args);
+      const table = way.replaceAll(" ", "_");
+      /** A first load has a target of its own each time, and a later one goes on where the last one ended. */
+      const targetOf = (version: number) => (way === "everything" ? `${table}_${version}` : table);
+      const itemOf = (target: string) => ({
+        item: {
+          ...KEY.item,
+          "db_load.aurora_db_target_table_name": target,
+          "db_load.snapshot_s3_key": `${target}.snapshot`,
+        },
+      });
+      await makeTable(table);
+      if (way !== "everything") await scenario.loaded(table, KEY);
+      await prepare(table, 0);
+      const plan = await scenario.load(table, { ...itemOf(targetOf(0)), args, mode: "plan" });
+      const [planned] = plan.report.tables.values();
+      expect(planned?.way).toBe(way);
+      const whole = await runChild(table, undefined, args, itemOf(targetOf(0)));
       expect(whole.errors).toBe("");
       const starts = whole.places.filter((place) => place.endsWith(" start"));
       const must =
@@ -155,26 +162,28 @@ describe("SIGKILL", () => {
       const places = [...starts, whole.places.at(-1) ?? ""];
 
       for (const [index, place] of places.entries()) {
-        const table = `${name}_${index}`;
-        await makeTable(table);
-        await prepare(table);
-        const before = await targetRows(table);
+        const version = index + 1;
+        const target = targetOf(version);
+        await prepare(table, version);
+        const before = await targetRows(target);
         const source = await scenario.sourceRows(table, COLUMNS);
-        const killed = await runChild(table, place, args);
+        const killed = await runChild(table, place, args, itemOf(target));
         expect({ place, signal: killed.signal, last: killed.places.at(-1) }).toEqual({
           place,
           signal: "SIGKILL",
           last: place,
         });
         // Whatever died: the old rows or the new ones, never a mixture.
-        const after = await targetRows(table);
+        const after = await targetRows(target);
         const committed = index > places.indexOf("commit start");
         expect({ place, rows: after }).toEqual({ place, rows: committed ? source : before });
-        if (way === "compare")
-          expect({ place, altered: await hasColumn(table, "extra") }).toEqual({ place, altered: committed });
-        await scenario.loaded(table, { ...KEY, args });
-        expect({ place, rows: await targetRows(table) }).toEqual({ place, rows: source });
-        expect({ place, file: scenario.snapshotFile(table) }).toEqual({
+        if (way === "compare") {
+          const altered = await hasColumn(target, `extra_${version}`);
+          expect({ place, altered }).toEqual({ place, altered: committed });
+        }
+        expect((await scenario.load(table, { ...itemOf(target), args })).exitCode).toBe(0);
+        expect({ place, rows: await targetRows(target) }).toEqual({ place, rows: source });
+        expect({ place, file: scenario.snapshotFile(target) }).toEqual({
           place,
           file: await scenario.currentSnapshot(table),
         });
