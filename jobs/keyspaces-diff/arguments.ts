@@ -22,6 +22,13 @@ export const tableArguments = {
   FORMAT: arg.choice(FORMATS, { description: "Format of the files", default: "parquet" }),
 };
 
+export const cellArguments = {
+  KEEP: arg.list({
+    description: "Of each cell, beside its value: ttl, writetime or ttl,writetime; imports give cells what was kept",
+    optional: true,
+  }),
+};
+
 export const keyArguments = {
   DISTINCT_KEYS: arg.list({
     description: "Columns of the primary key: pk1,pk2,ck1; default: what the exports or the table say",

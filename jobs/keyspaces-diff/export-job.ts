@@ -1,5 +1,5 @@
 import { arg, defineJob } from "../../lib/glue/index.js";
-import { clusterArguments, POSITIONS, stackArguments, tableArguments } from "./arguments.js";
+import { cellArguments, clusterArguments, POSITIONS, stackArguments, tableArguments } from "./arguments.js";
 import { exportTable } from "./export.js";
 
 /** A table of Amazon Keyspaces or Cassandra to `<S3URI>/snapshot/year=/month=/day=/hour=/minute=`. */
@@ -11,6 +11,7 @@ export default defineJob({
     ...stackArguments,
     ...tableArguments,
     WHERE: arg.string({ description: "Only rows for which this SQL condition is true", optional: true }),
+    ...cellArguments,
     ...clusterArguments,
   },
   positional: POSITIONS.export,

@@ -3,6 +3,7 @@ import type { JobContext } from "../../lib/glue/index.js";
 import { type StructType, schemaFromJson, typeToJson } from "../../lib/spark/index.js";
 import { canonicalUri, childUri, isFileUri, type ObjectInfo, type ObjectStore } from "../../lib/storage/index.js";
 import type { FileFormat } from "./arguments.js";
+import type { Cells } from "./cells.js";
 
 /** What we note beside the files of an export. */
 export interface Manifest {
@@ -25,6 +26,8 @@ export interface Manifest {
   /** Names of the other columns of a diff, without prefixes. */
   readonly columns?: readonly string[];
   readonly values?: "both" | "right";
+  /** Columns that hold the TTLs and write times of cells. */
+  readonly cells?: Cells;
   readonly rows?: number;
   readonly counts?: { readonly inserted: number; readonly updated: number; readonly deleted: number };
   readonly past?: string;

@@ -65,10 +65,12 @@ export async function exportChanges(
     await readExport(context, spark, past, args.FORMAT, "PASTURI", current),
     await readExport(context, spark, current, args.FORMAT, "CURRENTURI", past),
   ]);
+  // What cells have left differs between any two exports; a renewed one has another write time.
+  const cells = { ...past.manifest?.cells, ...current.manifest?.cells };
   const found = await diff(
     left.rows,
     right.rows,
-    { keys, values: args.values },
+    { keys, values: args.values, ignore: Object.values(cells).flatMap(({ ttl }) => ttl ?? []) },
     { leftSchema: left.schema, rightSchema: right.schema, sides },
   );
   const { schemas, names } = found;
@@ -110,6 +112,7 @@ export async function exportChanges(
       keys: schemas.keys.map((key) => key.name),
       columns: schemas.values.map((column) => column.name),
       values: args.values,
+      ...(Object.keys(cells).length === 0 ? {} : { cells }),
       past: past.uri,
       current: current.uri,
       ...(current.manifest?.exportedAt === undefined ? {} : { exportedAt: current.manifest.exportedAt }),

@@ -1,7 +1,7 @@
 import { ExitCode, UserError } from "../../lib/errors.js";
 import { arg, defineJob, type JobContext, processMark } from "../../lib/glue/index.js";
 import { acquireLease, childUri } from "../../lib/storage/index.js";
-import { clusterArguments, keyArguments, tableArguments, writeArguments } from "./arguments.js";
+import { cellArguments, clusterArguments, keyArguments, tableArguments, writeArguments } from "./arguments.js";
 import { exportTable } from "./export.js";
 import { importFiles } from "./import.js";
 import { exportChanges } from "./incremental-export.js";
@@ -10,6 +10,7 @@ import { diffArguments } from "./incremental-export-job.js";
 const args = {
   ...tableArguments,
   ...keyArguments,
+  ...cellArguments,
   ...clusterArguments,
   TARGET_KEYSPACE: arg.string({ description: "Keyspace of the target; default: the source's", optional: true }),
   TARGET_TABLE: arg.string({ description: "Table that is to become equal to the source; it must be there" }),

@@ -10,7 +10,16 @@ export interface CassandraColumn {
   /** The driver's code of the type. */
   readonly code: number;
   readonly kind: "partition" | "clustering" | "static" | "regular";
+  /** A collection or type whose elements are cells of their own: one that isn't frozen. */
+  readonly elements: boolean;
 }
+
+const ELEMENTS: ReadonlySet<number> = new Set([
+  types.dataTypes.list,
+  types.dataTypes.map,
+  types.dataTypes.set,
+  types.dataTypes.udt,
+]);
 
 /** What is known of a table. */
 export interface CassandraTable extends TableName {
@@ -79,6 +88,7 @@ export class CassandraSession implements AsyncDisposable {
       columns: found.columns.map(({ name, type }) => ({
         name,
         code: type.code,
+        elements: ELEMENTS.has(type.code) && type.options?.frozen !== true,
         kind: (kinds.get(name)?.replace("partition_key", "partition") ?? "regular") as CassandraColumn["kind"],
       })),
     };

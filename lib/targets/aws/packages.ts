@@ -8,6 +8,8 @@ export type SparkPackage = (typeof SPARK_PACKAGES)[number];
 export type SparkConf = Readonly<Record<string, string>>;
 
 const ICEBERG_EXTENSIONS = "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions";
+/** For ttl() and writetime(). */
+const CASSANDRA_EXTENSIONS = "com.datastax.spark.connector.CassandraSparkExtensions";
 
 /** EMR's way to the tables of Glue's Data Catalog. */
 const GLUE_METASTORE = {
@@ -18,7 +20,11 @@ const GLUE_METASTORE = {
 
 /** The settings that the packages need on every service. */
 function common(packages: readonly SparkPackage[]): SparkConf {
-  return packages.includes("iceberg") ? { "spark.sql.extensions": ICEBERG_EXTENSIONS } : {};
+  const extensions = [
+    ...(packages.includes("iceberg") ? [ICEBERG_EXTENSIONS] : []),
+    ...(packages.includes("cassandra") ? [CASSANDRA_EXTENSIONS] : []),
+  ];
+  return extensions.length === 0 ? {} : { "spark.sql.extensions": extensions.join(",") };
 }
 
 /**

@@ -3,6 +3,7 @@ import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { afterAll, beforeAll, expect, inject, test, vi } from "vitest";
 import exportJob from "../../../jobs/keyspaces-diff/export-job.js";
+import importJob from "../../../jobs/keyspaces-diff/import-job.js";
 import incrementalExport from "../../../jobs/keyspaces-diff/incremental-export-job.js";
 import incrementalImport from "../../../jobs/keyspaces-diff/incremental-import-job.js";
 import chain from "../../../jobs/keyspaces-diff/job.js";
@@ -160,6 +161,12 @@ test("changes that don't fit the table: all of it at once, and the table is as i
     RATE_LIMIT: 0,
   });
   expect(none.json.error?.code).toBe("ARGUMENTS_INVALID");
+  // A value that is none of its type, behind many that are: found before the first of them is written.
+  const csv = fileIn("wrong", "part-0.csv", `diff,a,b,right_v\n${"I,5,new,5\n".repeat(50)}I,6,new,six\n`);
+  const wrong = await scenario.run(incrementalImport, { ...base, S3URI: csv, FORMAT: "csv" });
+  expect(wrong.json.error?.message).toContain("This is no int: six");
+  const damaged = fileIn("damaged", "part-0.json", '{"a":7,"b":"new","v":7}\n{"a":8,"b":');
+  expect((await scenario.run(importJob, { ...base, S3URI: damaged, FORMAT: "json" })).json.error).toBeDefined();
   expect(await scenario.rows("t")).toEqual(['{"a": 1, "b": "x", "v": 1}']);
 });
 

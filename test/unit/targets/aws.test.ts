@@ -25,6 +25,9 @@ describe("what a job needs of Spark, as settings", () => {
     expect(glueConfArgument(glueConf(["iceberg"], { "spark.a": "1" }))).toBe(
       `spark.sql.extensions=${EXTENSIONS} --conf spark.a=1`,
     );
+    expect(glueConf(["iceberg", "cassandra"], {})).toEqual({
+      "spark.sql.extensions": `${EXTENSIONS},com.datastax.spark.connector.CassandraSparkExtensions`,
+    });
     expect(glueConfArgument({})).toBeUndefined();
   });
 

@@ -1,0 +1,181 @@
+import { ExitCode, UserError } from "../../lib/errors.js";
+import type { CassandraTable, SparkOptions } from "../../lib/keyspaces/index.js";
+import * as f from "../../lib/spark/functions/index.js";
+import { type Column, type DataFrame, quoteName } from "../../lib/spark/index.js";
+import type { Folder } from "./folders.js";
+
+/** What can be kept of a cell beside its value. */
+const KINDS = ["ttl", "writetime"] as const;
+type Kind = (typeof KINDS)[number];
+
+/** Names of the columns that hold it, of one column of the table. */
+export type CellColumns = Readonly<Partial<Record<Kind, string>>>;
+
+/** By names of the table's columns. */
+export type Cells = Readonly<Record<string, CellColumns>>;
+
+/**
+ * The columns in which an export keeps the seconds that cells have left (`ttl_<column>`, NULL for those that stay) and their age
+ * (`writetime_<column>`, microseconds since 1970). Keys have neither; collections that aren't frozen have one for each element,
+ * which an import couldn't bring back.
+ *
+ * @throws UserError `ARGUMENTS_INVALID`.
+ */
+export function cellColumns(table: CassandraTable, keep: readonly string[] | undefined): Cells {
+  if (keep === undefined) return {};
+  const wrong = keep.filter((kind) => !(KINDS as readonly string[]).includes(kind));
+  if (wrong.length > 0) {
+    throw new UserError("ARGUMENTS_INVALID", "--KEEP can't be used", {
+      problems: wrong.map((kind) => `${JSON.stringify(kind)} is none of ${KINDS.join(", ")}`),
+      exitCode: ExitCode.usage,
+    });
+  }
+  const taken = new Set(table.columns.map(({ name }) => name.toLowerCase()));
+  const free = (name: string): string => {
+    if (taken.has(name.toLowerCase())) return free(`${name}_`);
+    taken.add(name.toLowerCase());
+    return name;
+  };
+  return Object.fromEntries(
+    table.columns
+      .filter(({ kind, elements }) => (kind === "regular" || kind === "static") && !elements)
+      .map(({ name }) => [
+        name,
+        Object.fromEntries(KINDS.filter((kind) => keep.includes(kind)).map((kind) => [kind, free(`${kind}_${name}`)])),
+      ]),
+  );
+}
+
+/** Rows of a table with those columns. */
+export function withCells(rows: DataFrame, cells: Cells): DataFrame {
+  const more = Object.entries(cells).flatMap(([column, kept]) =>
+    Object.entries(kept).map(([kind, name]) => f.expr(`${kind}(${quoteName(column)})`).as(name)),
+  );
+  return more.length === 0 ? rows : rows.select(f.col("*"), ...more);
+}
+
+/** One write into the table. */
+export interface CellWrite {
+  readonly rows: DataFrame;
+  readonly options: SparkOptions;
+}
+
+interface Value {
+  readonly column: string;
+  readonly value: Column;
+}
+
+/** What the files of a folder keep of cells. */
+export interface KeptCells {
+  /** Whether they say how old cells are. */
+  readonly timed: boolean;
+  /** Is it one of the columns that {@link cellColumns} has made? */
+  isOwn(column: string): boolean;
+  /**
+   * The writes that make rows: one, or where cells have times of their own one for each such column after the rest.
+   *
+   * @param keys columns of the key, and `values` the others, as the table has them.
+   */
+  writes(
+    rows: DataFrame,
+    keys: readonly Column[],
+    values: readonly Value[],
+    names: {
+      /** Name in the files of a column of the export. */
+      fileColumn(column: string): string;
+      /** Names of the table's columns. */
+      readonly taken: readonly string[];
+    },
+  ): readonly CellWrite[];
+}
+
+/** What the manifest of a folder says. */
+export function keptCells({ manifest }: Folder): KeptCells {
+  const cells = manifest?.cells ?? {};
+  const own = new Set(
+    Object.values(cells)
+      .flatMap((kept) => Object.values(kept))
+      .map((name) => name.toLowerCase()),
+  );
+  const exportedAt = Date.parse(manifest?.exportedAt ?? "");
+  const has = (kind: Kind) => Object.values(cells).some((kept) => kept[kind] !== undefined);
+  const [timed, expiring] = [has("writetime"), has("ttl")];
+  return {
+    timed,
+    isOwn: (column) => own.has(column.toLowerCase()),
+    writes(rows, keys, values, { fileColumn, taken }) {
+      const plain = values.filter(({ column }) => cells[column] === undefined);
+      if (own.size === 0) return [{ rows: rows.select(...keys, ...plain.map(named)), options: {} }];
+      const [ttl, writetime] = KINDS.map((kind) => freeName(`glue_${kind}`, taken));
+      const elapsed = f.greatest(f.unix_seconds(f.current_timestamp()).minus(Math.floor(exportedAt / 1000)), f.lit(0));
+      const fileValue = (name: string) => f.col(quoteName(fileColumn(name)));
+      const kept = values.flatMap(({ column, value }) => {
+        const names = cells[column];
+        if (names === undefined) return [];
+        const left = names.ttl === undefined ? f.lit(null).cast("int") : fileValue(names.ttl).minus(elapsed);
+        const expired = left.leq(0);
+        return [
+          {
+            column,
+            left,
+            lives: value.isNotNull().and(f.coalesce(expired.not(), f.lit(true))),
+            // One that has expired on the way is none.
+            value: f.when(f.coalesce(expired, f.lit(false)).not(), value),
+            age: names.writetime === undefined ? undefined : fileValue(names.writetime),
+          },
+        ];
+      });
+      // The row itself lives as long as the longest of its cells: without a TTL it would stay when all of them have gone.
+      const stays = [
+        ...plain.map(({ value }) => value.isNotNull()),
+        ...kept.map(({ lives, left }) => lives.and(left.isNull())),
+        // Nothing but a key: it isn't known for how long.
+        f
+          .not(kept.map(({ value }) => value.isNotNull()).reduce((a, b) => a.or(b), f.lit(false)))
+          .and(noneExpired(kept)),
+      ].reduce((a, b) => a.or(b));
+      const longest = kept
+        .map(({ lives, left }) => f.when(lives, left))
+        .reduce<Column>((a, b) => f.greatest(a, b, f.lit(1)), f.lit(1));
+      const rowTtl = f
+        .when(stays, f.lit(0))
+        .otherwise(f.coalesce(longest, f.lit(1)))
+        .cast("int");
+      const options = expiring ? { ttl } : {};
+      const ttlColumn = (column: Column) => (expiring ? [column.as(ttl as string)] : []);
+      return [
+        {
+          rows: rows.select(...keys, ...plain.map(named), ...ttlColumn(rowTtl)),
+          options: options as SparkOptions,
+        },
+        ...kept.map(({ column, value, left, lives, age }) => ({
+          rows: rows.select(
+            ...keys,
+            value.as(column),
+            ...ttlColumn(
+              f
+                .when(lives, f.coalesce(left, f.lit(0)))
+                .otherwise(rowTtl)
+                .cast("int"),
+            ),
+            ...(age === undefined
+              ? []
+              : [f.coalesce(f.when(lives, age), f.lit(BigInt(exportedAt) * 1000n)).as(writetime as string)]),
+          ),
+          options: { ...options, ...(age === undefined ? {} : { writetime }) } as SparkOptions,
+        })),
+      ];
+    },
+  };
+}
+
+function noneExpired(kept: readonly { readonly left: Column }[]): Column {
+  return f.not(kept.map(({ left }) => f.coalesce(left.leq(0), f.lit(false))).reduce((a, b) => a.or(b), f.lit(false)));
+}
+
+const named = ({ column, value }: Value) => value.as(column);
+
+/** A bare CQL name that no column has. */
+function freeName(name: string, taken: readonly string[]): string {
+  return taken.some((column) => column.toLowerCase() === name) ? freeName(`${name}_`, taken) : name;
+}

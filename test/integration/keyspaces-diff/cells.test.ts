@@ -1,0 +1,100 @@
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import exportJob from "../../../jobs/keyspaces-diff/export-job.js";
+import chain from "../../../jobs/keyspaces-diff/job.js";
+import { createObjectStore } from "../../../lib/storage/index.js";
+import { KeyspacesScenario } from "../../support/keyspaces-scenario.js";
+
+vi.setConfig({ testTimeout: 400_000, hookTimeout: 400_000 });
+
+const KEYSPACE = "cells";
+let s: KeyspacesScenario;
+beforeAll(async () => {
+  s = await KeyspacesScenario.create(KEYSPACE);
+});
+afterAll(async () => {
+  await s?.[Symbol.asyncDispose]();
+});
+
+/** Rows with what is known of their cells, without the row that goes. */
+async function cells(table: string) {
+  const { rows } = await s.cassandra.client.execute(
+    `SELECT a, b, v, w, ttl_v, tags, writetime(v) AS wv, writetime(w) AS ww, ttl(v) AS tv, ttl(w) AS tw FROM ${KEYSPACE}.${table}`,
+  );
+  const all = rows.map((row) => ({ ...row })).filter(({ a }) => a !== "goes");
+  return {
+    values: all.map(({ tv, tw, ...rest }) => JSON.stringify(rest)).toSorted(),
+    ttls: all.toSorted((x, y) => x.b - y.b).map(({ tv, tw }) => [tv as number | null, tw as number | null] as const),
+  };
+}
+
+async function expectEqual(): Promise<void> {
+  const [source, copy] = [await cells("source"), await cells("copy")];
+  expect(copy.values).toEqual(source.values);
+  for (const [index, ttls] of source.ttls.entries()) {
+    for (const [cell, ttl] of ttls.entries()) {
+      const other = copy.ttls[index]?.[cell] ?? null;
+      if (ttl === null || other === null) expect([index, cell, other]).toEqual([index, cell, ttl]);
+      // The seconds that its export and its write took.
+      else
+        expect(other - ttl, `row ${index} cell ${cell}: ${ttl}, now ${other}`).toSatisfy(
+          (d: number) => d > -120 && d < 120,
+        );
+    }
+  }
+}
+
+test("TTLs and write times of cells come along, renewed ones too; a row whose cells all go goes; nothing changes while they run down", async () => {
+  for (const table of ["source", "copy"]) {
+    await s.cassandra.execute(
+      `CREATE TABLE ${KEYSPACE}.${table} (a text, b int, v text, w int, ttl_v int, tags set<text>, PRIMARY KEY (a, b)) WITH default_time_to_live = 100000`,
+    );
+  }
+  const source = `${KEYSPACE}.source`;
+  const insert = (values: string, using: string) =>
+    s.cassandra.execute(`INSERT INTO ${source} (a, b, v, w) VALUES (${values}) USING ${using}`);
+  await insert("'p', 1, 'x', 1", "TTL 10000 AND TIMESTAMP 1000000");
+  await insert("'p', 2, 'y', 2", "TTL 0 AND TIMESTAMP 2000000");
+  await insert("'p', 3, '', null", "TTL 20000 AND TIMESTAMP 3000000");
+  await insert("'goes', 9, 'z', 9", "TTL 3");
+  await s.cassandra.execute(
+    `UPDATE ${source} USING TTL 5000 AND TIMESTAMP 4000000 SET w = 22, ttl_v = 7 WHERE a = 'p' AND b = 2`,
+    `UPDATE ${source} SET tags = {'t', 'u'} WHERE a = 'p' AND b = 3`,
+    `INSERT INTO ${source} (a, b) VALUES ('key only', 4)`,
+  );
+  const args = { KEYSPACE_NAME: KEYSPACE, TABLE_NAME: "source", TARGET_TABLE: "copy", S3URI: s.uri("cells") };
+  const run = async () => {
+    const { json } = await s.run(chain, { ...args, KEEP: "ttl,writetime" });
+    expect(json.error).toBeUndefined();
+    await expectEqual();
+    return json.tables[`3 import into embedded/${KEYSPACE}.copy`];
+  };
+  await run();
+  await s.cassandra.execute(
+    `UPDATE ${source} USING TTL 30000 AND TIMESTAMP 5000000 SET v = 'x' WHERE a = 'p' AND b = 1`,
+    `DELETE w FROM ${source} WHERE a = 'p' AND b = 2`,
+    `UPDATE ${source} USING TTL 0 AND TIMESTAMP 6000000 SET v = 'v' WHERE a = 'p' AND b = 3`,
+  );
+  const count = async (table: string) => {
+    const { rows } = await s.cassandra.client.execute(`SELECT a FROM ${KEYSPACE}.${table} WHERE a = 'goes'`);
+    return rows.length;
+  };
+  await vi.waitUntil(async () => (await count("source")) + (await count("copy")) === 0, { timeout: 60_000 });
+  expect(await run()).toMatchObject({ inserted: 0, updated: 3 });
+  expect(await run()).toMatchObject({ inserted: 0, updated: 0, deleted: 0 });
+});
+
+test("a number that the connector can't read whole ends the export, and nothing of it stays", async () => {
+  await s.cassandra.execute(
+    `CREATE TABLE ${KEYSPACE}.numbers (a int PRIMARY KEY, amount decimal)`,
+    `INSERT INTO ${KEYSPACE}.numbers (a, amount) VALUES (1, 12345678901234567890123456789)`,
+  );
+  const S3URI = s.uri("numbers");
+  const { json } = await s.run(exportJob, { KEYSPACE_NAME: KEYSPACE, TABLE_NAME: "numbers", S3URI, KEEP: "age" });
+  expect(json.error).toMatchObject({ code: "ARGUMENTS_INVALID", problems: ['"age" is none of ttl, writetime'] });
+  const overflow = await s.run(exportJob, { KEYSPACE_NAME: KEYSPACE, TABLE_NAME: "numbers", S3URI });
+  expect(overflow.json.error).toMatchObject({
+    code: "NUMBER_TOO_BIG",
+    problems: ["amount is decimal(38,18) to Spark"],
+  });
+  for await (const { uri } of createObjectStore().list(`${S3URI}/`)) throw new Error(`${uri} stayed`);
+});
