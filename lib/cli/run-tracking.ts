@@ -60,7 +60,7 @@ export interface FollowOptions {
  */
 export async function follow(options: FollowOptions): Promise<ExitCode> {
   const { service, id, log, signal } = options;
-  const reader = options.showLog ? createLogReader(options) : undefined;
+  let reader = options.showLog ? createLogReader(options) : undefined;
   let shown = "";
   let cancelled = false;
   let info: RunInfo | undefined;
@@ -68,7 +68,7 @@ export async function follow(options: FollowOptions): Promise<ExitCode> {
     if (signal.aborted && !cancelled) {
       cancelled = true;
       log.warn(`asking ${service.title} to cancel ${id}; once more ends only this command`);
-      await service.cancel(id);
+      await cancelUnlessOver(service, id);
       wait = FIRST_WAIT_MS;
     }
     info = (await unlessThrottled(() => service.get(id))) ?? info;
@@ -76,7 +76,11 @@ export async function follow(options: FollowOptions): Promise<ExitCode> {
       shown = info.state;
       log.info(`${service.title} job run ${id} is ${shown}${info.reason === undefined ? "" : `: ${info.reason}`}`);
     }
-    await reader?.read();
+    await reader?.read().catch((error: unknown) => {
+      // The run goes on without its log.
+      log.warn(`the log can't be read: ${error instanceof Error ? error.message : String(error)}`);
+      reader = undefined;
+    });
     if (info !== undefined && isOver(info)) break;
     await sleep(wait, undefined, cancelled ? {} : { signal }).catch(() => {});
   }
@@ -86,6 +90,15 @@ export async function follow(options: FollowOptions): Promise<ExitCode> {
   if (info.phase === "cancelled") return ExitCode.interrupted;
   log.error(describeFailedRun(service, info));
   return ExitCode.failed;
+}
+
+/** Services refuse to cancel what has ended, and a run may end while it is asked for. */
+async function cancelUnlessOver(service: RunService, id: string): Promise<void> {
+  try {
+    await service.cancel(id);
+  } catch (error) {
+    if (!isOver(await service.get(id))) throw error;
+  }
 }
 
 function describeFailedRun(service: RunService, { id, state, reason }: RunInfo): string {

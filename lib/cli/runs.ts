@@ -14,6 +14,7 @@ import { printable } from "./style.js";
 interface Flags extends ConfigFlags {
   readonly target?: "emr" | "glue";
   readonly json?: true;
+  readonly ui?: true;
   readonly name?: string;
   readonly limit?: string;
   readonly follow?: true;
@@ -32,11 +33,14 @@ export function registerRunsCommands(program: Command, io: CliIo, finish: Finish
   common(program.command("status"))
     .description("Tell how a job run goes; the exit code is 1 when it failed")
     .argument("<RUN>", "id, as `submit` printed it")
+    .option("--ui", "also the address of its Spark UI, which lets whoever has it in for some time")
     .option("--json", "print JSON")
     .action(async (id: string, flags: Flags) => {
       const { service } = await open(flags);
       const info = await service.get(id);
-      await write(io.stdout, flags.json ? `${JSON.stringify(info, null, 2)}\n` : describe(info));
+      const ui = flags.ui ? await service.dashboard(id) : undefined;
+      const text = `${describe(info)}${ui === undefined ? "" : `spark ui  ${printable(ui)}\n`}`;
+      await write(io.stdout, flags.json ? `${JSON.stringify({ ...info, ui }, null, 2)}\n` : text);
       finish(info.phase === "failed" ? ExitCode.failed : ExitCode.ok);
     });
 

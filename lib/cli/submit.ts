@@ -91,6 +91,7 @@ async function submit({ name, job, argv, flags, io, log, signal }: Submission): 
   if (artifacts === undefined) {
     throw notConfigured("ARTIFACTS", "submit", ["artifacts, a folder on S3 for bundles, launcher and Node"]);
   }
+  await service.check();
   const store = createObjectStore(awsOptions(settings));
   const bundle = await bundleJob(name);
   const upload = (file: string, content: Uint8Array) => uploadArtifact(store, artifacts, file, content, log);

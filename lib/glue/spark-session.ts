@@ -1,7 +1,10 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { ExitCode, UserError } from "../errors.js";
 import type { Logger } from "../logger.js";
 import type { HeaderProvider, SparkSession } from "../spark/index.js";
 import type { SparkNeeds } from "./context.js";
+
+const LOST_CLOSE_MS = 500;
 
 /** Where a Spark Connect server answers, and what goes with it. */
 export interface SparkEndpoint {
@@ -57,6 +60,11 @@ export async function openSparkSession(settings: SparkSettings, run: SparkRun): 
     typeof sparkRemote === "string"
       ? { remote: sparkRemote }
       : await sparkRemote(run.needs ?? {}, AbortSignal.any([run.signal, run.over]));
+  let lost = false;
+  endpoint.onLost?.((error) => {
+    lost = true;
+    run.onLost(error);
+  });
   try {
     const session = await connect(endpoint, settings.sparkHeaders, run);
     const heartbeat = endpoint.heartbeatMs === undefined ? undefined : beat(session, endpoint.heartbeatMs, run.log);
@@ -64,11 +72,11 @@ export async function openSparkSession(settings: SparkSettings, run: SparkRun): 
       session,
       async close() {
         clearInterval(heartbeat);
-        try {
-          await session.close();
-        } catch (error) {
-          run.log.debug("closing the Spark session failed", { error: String(error) });
-        }
+        const closed = session
+          .close()
+          .catch((error: unknown) => run.log.debug("closing the Spark session failed", { error: String(error) }));
+        // A server that has gone won't answer, however often it is asked.
+        await (lost ? Promise.race([closed, sleep(LOST_CLOSE_MS, undefined, { ref: false })]) : closed);
         await endpoint.close?.();
       },
     };
@@ -88,7 +96,6 @@ async function connect(
   const headers = endpoint.headers ?? sparkHeaders;
   if (headers !== undefined) builder.headers(headers);
   if (endpoint.rootCertificates !== undefined) builder.rootCertificates(endpoint.rootCertificates);
-  endpoint.onLost?.(run.onLost);
   const session = await builder.getOrCreate();
   // What the run does on the server can be told from other work by its id, and interrupted by it.
   session.addTag(run.runId);

@@ -5,7 +5,8 @@ request runs at a time, which makes S3's and DynamoDB's conditions as atomic as 
 VersionId that it is given, which moto ignores and Iceberg's commits rely on.
 
 Listens on a free port of this machine, prints `READY <port>` and ends when its standard input closes, so that a test run
-that is killed leaves nothing behind.
+that is killed leaves nothing behind. With an address as its argument, `0.0.0.0:4566`, it listens there and stays: that is how
+infra/docker runs it.
 """
 
 import io
@@ -71,8 +72,10 @@ def end_with_stdin():
 
 def main():
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    host, _, wanted = (sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1:0").rpartition(":")
     listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((host, int(wanted)))
     listener.listen(128)
     port = listener.getsockname()[1]
     os.environ["MOTO_PORT"] = str(port)
@@ -80,14 +83,15 @@ def main():
     GlueResponse.update_table = with_version_check(GlueResponse.update_table)
     application = DomainDispatcherApplication(create_backend_app)
     server = make_server(
-        "127.0.0.1",
+        host,
         port,
         one_at_a_time(application),
         threaded=True,
         request_handler=MotoRequestHandler,
         fd=listener.fileno(),
     )
-    threading.Thread(target=end_with_stdin, daemon=True).start()
+    if len(sys.argv) == 1:
+        threading.Thread(target=end_with_stdin, daemon=True).start()
     print("READY", port, flush=True)
     server.serve_forever()
 

@@ -3,10 +3,11 @@ import { once } from "node:events";
 import { createServer, request as httpRequest, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { Certificates } from "./certificates.js";
+import { DEFAULT_RUN_BEHAVIOUR, FakeError, type FakeRun, fakeJobRuns, type RunBehaviour } from "./fake-job-runs.js";
 import { type GrpcProxy, startGrpcProxy } from "./grpc-proxy.js";
 
 /** How the fake behaves; may be changed while it runs. */
-export interface Behaviour {
+export interface Behaviour extends RunBehaviour {
   /** How long a token lets in. */
   tokenMs: number;
   /** How long a session is on its way up. */
@@ -21,10 +22,6 @@ export interface Behaviour {
   error:
     | { readonly operation: string; readonly name: string; readonly message: string; readonly status?: number }
     | undefined;
-  /** How long a job run waits, and how long it then runs; it then ends in `runEnd`. */
-  runMs: number;
-  runEnd: "SUCCESS" | "FAILED";
-  runDetails: string;
   /** Over the application that GetApplication tells. */
   application: Readonly<Record<string, unknown>>;
 }
@@ -39,14 +36,6 @@ export interface FakeSession {
   ended: number | undefined;
   lastUsed: number;
   calls: number;
-}
-
-/** A job run as the fake keeps it. */
-export interface FakeRun {
-  readonly id: string;
-  readonly request: Readonly<Record<string, unknown>>;
-  readonly created: number;
-  cancelled: number | undefined;
 }
 
 /** A request as it came over the wire, for the check against the service's model. */
@@ -67,7 +56,7 @@ export interface FakeSessions {
   readonly endpoint: string;
   readonly behaviour: Behaviour;
   readonly sessions: ReadonlyMap<string, FakeSession>;
-  /** Job runs of EMR Serverless: they go through their states, and nothing runs. */
+  /** Job runs of EMR Serverless, and those of Glue that a cluster runs. */
   readonly runs: ReadonlyMap<string, FakeRun>;
   readonly requests: readonly WireRequest[];
   readonly proxy: GrpcProxy;
@@ -85,6 +74,7 @@ const APPLICATION = {
   arn: "arn:aws:emr-serverless:us-east-1:123456789012:/applications/00fakeapplication",
   releaseLabel: "emr-7.13.0",
   type: "Spark",
+  architecture: "X86_64",
   state: "STARTED",
   createdAt: 1_760_000_000,
   updatedAt: 1_760_000_000,
@@ -105,15 +95,13 @@ export async function startFakeSessions(
     throttled: 0,
     failure: undefined,
     error: undefined,
-    runMs: 300,
-    runEnd: "SUCCESS",
-    runDetails: "",
+    ...DEFAULT_RUN_BEHAVIOUR,
     application: {},
   };
   const sessions = new Map<string, FakeSession>();
   const tokens = new Map<string, { readonly session: FakeSession; readonly expires: number }>();
   const requests: WireRequest[] = [];
-  const runs = new Map<string, FakeRun>();
+  const jobRuns = fakeJobRuns(behaviour, APPLICATION);
 
   const stateOf = (session: FakeSession): string => {
     const emr = session.service === "emr";
@@ -188,7 +176,7 @@ export async function startFakeSessions(
         return { sessions: all.filter(({ state }) => states.length === 0 || states.includes(state)) };
       }
     }
-    if (operation.includes("JobRun")) return jobRun(operation, run, body);
+    if (operation.includes("JobRun")) return jobRuns.emr(operation, run, body);
     if (session === undefined) throw new FakeError("ResourceNotFoundException", "Session does not exist", 404);
     switch (operation) {
       case "GetSession":
@@ -214,58 +202,6 @@ export async function startFakeSessions(
     }
     return undefined;
   };
-  const jobRun = (operation: string, id: string, body: Readonly<Record<string, unknown>>): unknown => {
-    const { applicationId } = APPLICATION;
-    if (operation === "StartJobRun") {
-      const before = [...runs.values()].find(({ request }) => request.clientToken === body.clientToken);
-      const run = before ?? {
-        id: `00r${randomBytes(6).toString("hex")}`,
-        request: body,
-        created: Date.now(),
-        cancelled: undefined,
-      };
-      runs.set(run.id, run);
-      return { applicationId, jobRunId: run.id, arn: `${APPLICATION.arn}/jobruns/${run.id}` };
-    }
-    if (operation === "ListJobRuns") return { jobRuns: [...runs.values()].reverse().map(runSummary) };
-    const run = runs.get(id);
-    if (run === undefined) throw new FakeError("ResourceNotFoundException", `Job run ${id} does not exist`, 404);
-    if (operation === "CancelJobRun") {
-      run.cancelled ??= Date.now();
-      return { applicationId, jobRunId: id };
-    }
-    return {
-      jobRun: {
-        ...runSummary(run),
-        jobRunId: id,
-        jobDriver: run.request.jobDriver,
-        configurationOverrides: run.request.configurationOverrides,
-        billedResourceUtilization: { vCPUHour: 0.125, memoryGBHour: 0.5, storageGBHour: 0 },
-      },
-    };
-  };
-  const runSummary = (run: FakeRun) => ({
-    applicationId: APPLICATION.applicationId,
-    id: run.id,
-    name: run.request.name,
-    arn: `${APPLICATION.arn}/jobruns/${run.id}`,
-    createdBy: "arn:aws:iam::123456789012:user/test",
-    createdAt: run.created / 1000,
-    updatedAt: run.created / 1000,
-    executionRole: run.request.executionRoleArn,
-    releaseLabel: APPLICATION.releaseLabel,
-    attempt: 1,
-    ...runState(run),
-  });
-  const runState = (run: FakeRun) => {
-    const age = Date.now() - run.created;
-    const { runMs, runEnd, runDetails } = behaviour;
-    if (run.cancelled !== undefined) {
-      return { state: Date.now() - run.cancelled < 1_500 ? "CANCELLING" : "CANCELLED", stateDetails: "" };
-    }
-    if (age < runMs / 2) return { state: age < runMs / 4 ? "SUBMITTED" : "PENDING", stateDetails: "" };
-    return age < runMs ? { state: "RUNNING", stateDetails: "" } : { state: runEnd, stateDetails: runDetails };
-  };
   const emrSummary = (session: FakeSession) => ({
     applicationId: APPLICATION.applicationId,
     sessionId: session.id,
@@ -290,10 +226,8 @@ export async function startFakeSessions(
       const found = [...sessions.values()].filter(({ service }) => service === "glue");
       return { Ids: found.map(({ id }) => id), Sessions: found.map(glueSession) };
     }
-    // The emulator has no such operation.
-    if (operation === "UpdateJob") return { JobName: body.JobName };
     const id = String(body.Id ?? body.SessionId ?? body.ResourceId);
-    if (!/Session|DashboardUrl/.test(operation)) return undefined;
+    if (!/Session|DashboardUrl/.test(operation)) return jobRuns.glue(operation, body);
     const session = sessions.get(id);
     if (session === undefined) throw new FakeError("EntityNotFoundException", `Session ${id} not found`, 400);
     switch (operation) {
@@ -372,7 +306,7 @@ export async function startFakeSessions(
     sessions,
     requests,
     proxy,
-    runs,
+    runs: jobRuns.runs,
     get tokens() {
       return tokens.size;
     },
@@ -387,19 +321,10 @@ export async function startFakeSessions(
     async close() {
       server.closeAllConnections();
       server.close();
+      await jobRuns.stop();
       await proxy.close();
     },
   };
-}
-
-class FakeError extends Error {
-  constructor(
-    readonly code: string,
-    message: string,
-    readonly status: number,
-  ) {
-    super(message);
-  }
 }
 
 /** The operations of EMR Serverless that the fake answers; the others are the emulator's. */
@@ -414,6 +339,7 @@ function emrOperation(method: string, path: string): string | undefined {
     ["POST", /^\/applications\/00fakeapplication\/jobruns$/, "StartJobRun"],
     ["GET", /^\/applications\/00fakeapplication\/jobruns$/, "ListJobRuns"],
     ["GET", /^\/applications\/00fakeapplication\/jobruns\/[^/]+$/, "GetJobRun"],
+    ["GET", /^\/applications\/00fakeapplication\/jobruns\/[^/]+\/dashboard$/, "GetDashboardForJobRun"],
     ["DELETE", /^\/applications\/00fakeapplication\/jobruns\/[^/]+$/, "CancelJobRun"],
     ["DELETE", /^\/applications\/00fakeapplication\/sessions\/[^/]+$/, "TerminateSession"],
   ];

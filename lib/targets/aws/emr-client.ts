@@ -44,7 +44,9 @@ export function emrFailure(
       return new UserError("EMR_REQUEST_REFUSED", `EMR Serverless refuses ${doing}: ${text}`, {
         hint: /role|trust|assume/i.test(text)
           ? `Check role ${target.role}: it must exist and trust emr-serverless.amazonaws.com`
-          : "Check the settings under `emr` in glue-connect.config.ts (`glue-connect config print --resolved`)",
+          : /terminal state/i.test(text)
+            ? "`glue-connect status` tells how it ended"
+            : "Check the settings under `emr` in glue-connect.config.ts (`glue-connect config print --resolved`)",
         exitCode: ExitCode.configuration,
         cause: error,
       });

@@ -11,6 +11,8 @@ export interface EmrRunTarget extends EmrTarget {
   readonly timeoutMinutes?: number | undefined;
   /** How often the run may be tried. */
   readonly attempts?: number | undefined;
+  /** Of the Node that is brought along; the application's must be the same. */
+  readonly architecture?: "x86_64" | "arm64" | undefined;
 }
 
 /**

@@ -1,5 +1,6 @@
 import type { JobRunState, JobRunSummary } from "@aws-sdk/client-emr-serverless";
 import { UserError } from "../../errors.js";
+import { applicationProblems } from "../aws/emr-application.js";
 import { createEmrClient, emrFailure } from "../aws/emr-client.js";
 import { type EmrRunTarget, emrJobRunRequest } from "./emr-request.js";
 import type { RunInfo, RunService } from "./service.js";
@@ -31,6 +32,11 @@ export async function createEmrRuns(target: EmrRunTarget): Promise<RunService> {
 
   return {
     title: "EMR Serverless",
+
+    async check() {
+      const problems = await applicationProblems(client, target, "job runs", target.architecture ?? "x86_64");
+      if (problems !== undefined) throw problems;
+    },
 
     async start(request) {
       const { jobRunId } = await call("starting a job run", "emr-serverless:StartJobRun", async () =>

@@ -52,6 +52,9 @@ export async function createGlueRuns(target: GlueRunTarget): Promise<RunService>
   return {
     title: "Glue",
 
+    // Glue has nothing to look at beforehand: the job is made with the run.
+    async check() {},
+
     async start(request) {
       const definition = await call("starting a job run", "glue:StartJobRun", async () =>
         glueJobDefinition(target, request, await client.config.region()),

@@ -34,6 +34,8 @@ export interface RunRequest {
 /** Job runs of one cloud service. Every method throws `UserError`s that say what to do. */
 export interface RunService {
   readonly title: string;
+  /** Looks whether a run could be started, before anything is uploaded. */
+  check(): Promise<void>;
   start(request: RunRequest): Promise<string>;
   get(id: string): Promise<RunInfo>;
   /** The newest first. */

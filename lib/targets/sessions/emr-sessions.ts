@@ -2,10 +2,10 @@ import { createHash } from "node:crypto";
 import type { ConfigurationOverrides, EMRServerlessClient, SessionState } from "@aws-sdk/client-emr-serverless";
 import { awsErrorName } from "../../aws.js";
 import { ExitCode, UserError } from "../../errors.js";
+import { applicationProblems } from "../aws/emr-application.js";
 import { createEmrClient, emrFailure } from "../aws/emr-client.js";
 import { emrConf } from "../aws/packages.js";
 import { type EmrTarget, workerConf } from "../aws/settings.js";
-import { applicationProblems } from "./emr-application.js";
 import type { SessionInfo, SessionService } from "./service.js";
 
 const OWNER_TAG = "glue-connect-owner";
@@ -41,7 +41,7 @@ export async function createEmrSessions(target: EmrTarget): Promise<SessionServi
     limit: "EMR Serverless ends every session after 24 hours.",
 
     async start({ token, name, owner }) {
-      const problems = await applicationProblems(client, target);
+      const problems = await applicationProblems(client, target, "sessions");
       if (problems !== undefined) throw problems;
       const overrides: ConfigurationOverrides["applicationConfiguration"] = [
         { classification: "spark-defaults", properties: { ...conf } },

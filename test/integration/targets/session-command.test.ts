@@ -3,11 +3,7 @@ import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { afterAll, beforeAll, describe, expect, inject, test, vi } from "vitest";
-import { SAMPLES } from "../../../lib/cli/sample.js";
-import type { PostgresConnection } from "../../../lib/postgres/connection.js";
-import { PostgresSession } from "../../../lib/postgres/index.js";
-import { SparkSession } from "../../../lib/spark/index.js";
+import { afterAll, beforeAll, expect, inject, test, vi } from "vitest";
 import { makeCertificates } from "../../support/certificates.js";
 import { type FakeSessions, startFakeSessions } from "../../support/fake-sessions.js";
 import { buildCli, type CliProgram, textOf } from "../../unit/cli/cli-process.js";
@@ -15,7 +11,6 @@ import { buildCli, type CliProgram, textOf } from "../../unit/cli/cli-process.js
 const folder = mkdtempSync(join(tmpdir(), "glue-connect-session-command-"));
 const ROLE = "arn:aws:iam::123456789012:role/etl";
 const glue = resolve(import.meta.dirname, "../../../lib/glue/index.js");
-const database = `session_${process.pid}`;
 
 const JOB = `
 import { arg, defineJob } from ${JSON.stringify(glue)};
@@ -136,102 +131,4 @@ test("wrong usage of targets and sessions says what to do", async () => {
     exitCode: 66,
     stderr: expect.stringMatching(/EMR_NOT_CONFIGURED[\s\S]*emr\.applicationId[\s\S]*emr\.role/),
   });
-});
-
-describe("the jobs, with no change to their code", () => {
-  const address = new URL(inject("postgresUrl"));
-  const server: PostgresConnection = {
-    host: address.hostname,
-    port: Number(address.port),
-    user: decodeURIComponent(address.username),
-    password: decodeURIComponent(address.password),
-    database: "postgres",
-  };
-  /** What `sample` does with the local server. */
-  const postgres = async (name: string) => {
-    await using session = await PostgresSession.connect(server, { applicationName: "test" });
-    const { count } = await session.query("SELECT 1 FROM pg_database WHERE datname = $1", [name]);
-    if (count === 0) await session.query(`CREATE DATABASE "${name}"`);
-    return { ...server, database: name };
-  };
-
-  const noCassandra = () => Promise.reject(new Error("none of these jobs needs one"));
-  // That of keyspaces-diff is another test's (e2e), and a cluster has one keyspace of a name.
-  test.each(Object.keys(SAMPLES).filter((name) => name !== "keyspaces-diff"))(
-    "%s runs on its sample with --target emr, and on the changes with --target glue",
-    async (name) => {
-      const sample = await SAMPLES[name]?.();
-      if (sample === undefined) throw new Error(`no sample of ${name}`);
-      await using spark = await SparkSession.builder().remote(inject("sparkRemote")).getOrCreate();
-      const own = join(folder, name);
-      const argv = ["run", name, ...(await sample.makeSample(spark, own, postgres, noCassandra)), "--json"];
-      // The tables of the sample are in this Spark's catalog, not in Glue's.
-      if (!argv.includes("--catalog")) argv.push("--catalog", "spark");
-      const before = fake.sessions.size;
-      const full = await run(...argv, "--target", "emr");
-      expect(full.exitCode, `${full.stderr}\n${full.stdout}`).toBe(0);
-      await sample.changeSample(spark, own, postgres, noCassandra);
-      const incremental = await run(...argv, "--target", "glue");
-      expect(incremental.exitCode, incremental.stderr).toBe(0);
-      const written = (text: string) =>
-        Object.values((JSON.parse(text) as { tables: Record<string, { inserted: number; updated: number }> }).tables)
-          .map(({ inserted, updated }) => inserted + updated)
-          .reduce((sum, rows) => sum + rows, 0);
-      expect(written(full.stdout)).toBeGreaterThan(written(incremental.stdout));
-      expect(written(incremental.stdout)).toBeGreaterThan(0);
-      expect([...fake.sessions.values()].slice(before).map(({ service }) => service)).toEqual(["emr", "glue"]);
-      expect(live()).toEqual([]);
-    },
-    300_000,
-  );
-
-  test("iceberg-to-aurora loads a table, and then what changed", async () => {
-    const name = `t_${process.pid}`;
-    await using spark = await SparkSession.builder().remote(inject("sparkRemote")).getOrCreate();
-    await spark.sql(`CREATE TABLE lake.sessions.${name} (id BIGINT, name STRING) USING iceberg`);
-    await spark.sql(`INSERT INTO lake.sessions.${name} VALUES (1, 'one'), (2, 'two')`);
-    await using session = await PostgresSession.connect(await postgres(database), { applicationName: "test" });
-    await session.query("CREATE SCHEMA IF NOT EXISTS target");
-    const item = {
-      source_system_id: "shop",
-      metadata_type: "incremental",
-      target: {
-        iceberg_properties: {
-          iceberg_configuration: { iceberg_catalog_warehouse: `file://${inject("warehouse")}` },
-          database_name: "sessions",
-          table_name: name,
-        },
-        db_load: {
-          aurora_host: "embedded",
-          aurora_db_target_schema: "target",
-          aurora_db_target_table_name: name,
-          aurora_data_load_type: "incremental",
-          primary_key: ["id"],
-          snapshot_s3_bucket: `file://${folder}`,
-          snapshot_s3_key: `${name}.snapshot`,
-        },
-      },
-    };
-    writeFileSync(join(folder, `${name}.json`), JSON.stringify([item]));
-    const url = new URL(inject("postgresUrl"));
-    url.pathname = `/${database}`;
-    const load = (target: string) =>
-      run(
-        ...["run", "iceberg-to-aurora", "--JOB_NAME", name, "--metadata_table_name", `file:${name}.json`],
-        ...["--source_system_id", "shop", "--metadata_type", "incremental", "--target", target],
-        ...["--postgres-url", url.href, "--json"],
-      );
-    const first = await load("glue");
-    expect(first.exitCode, first.stderr).toBe(0);
-    await spark.sql(`INSERT INTO lake.sessions.${name} VALUES (3, 'three')`);
-    await spark.sql(`DELETE FROM lake.sessions.${name} WHERE id = 1`);
-    const second = await load("emr");
-    expect(JSON.parse(second.stdout)).toMatchObject({ tables: { [`sessions.${name}`]: { inserted: 1, deleted: 1 } } });
-    const { rows } = await session.query(`SELECT id::text, name FROM target."${name}" ORDER BY id`);
-    expect(rows.map((row) => Object.values(row))).toEqual([
-      ["2", "two"],
-      ["3", "three"],
-    ]);
-    expect(live()).toEqual([]);
-  }, 300_000);
 });

@@ -4,10 +4,13 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { gzipSync } from "node:zlib";
+import { CreateApplicationCommand, EMRServerlessClient } from "@aws-sdk/client-emr-serverless";
 import { GetJobCommand, GetJobRunCommand, GlueClient } from "@aws-sdk/client-glue";
 import { CreateBucketCommand, S3Client } from "@aws-sdk/client-s3";
 import { afterAll, beforeAll, beforeEach, expect, inject, test, vi } from "vitest";
 import { createObjectStore } from "../../../lib/storage/index.js";
+import { createEmrRuns } from "../../../lib/targets/runs/emr-runs.js";
+import { createGlueRuns } from "../../../lib/targets/runs/glue-runs.js";
 import { AWS_TEST_OPTIONS } from "../../support/aws.js";
 import { makeCertificates } from "../../support/certificates.js";
 import { checkRequests } from "../../support/check-requests.js";
@@ -162,8 +165,9 @@ test("a run that fails fails the command; its log is shown as it grows; status, 
   expect(stderr).toMatch(/half a line\nTARGET_GONE: gone\n/);
   expect(stderr).toMatch(/is FAILED: Maximum vCPU exceeded. What to do: .*16 vCPU/);
 
-  const [status, listed, logs] = await Promise.all([run("status", id), run("runs", "--json"), run("logs", id)]);
+  const [status, listed, logs] = await Promise.all([run("status", id, "--ui"), run("runs", "--json"), run("logs", id)]);
   expect(status).toMatchObject({ exitCode: 1, stdout: expect.stringMatching(`${id}  FAILED: Maximum vCPU`) });
+  expect(status.stdout).toMatch(/^spark ui {2}https:/m);
   expect(JSON.parse(listed.stdout)[0]).toMatchObject({ id, phase: "failed", name: "nightly" });
   expect(logs.stdout).toContain("TARGET_GONE: gone");
 });
@@ -223,6 +227,100 @@ test("what can be known before is said before: arguments, settings, mistakes in 
   expect(fake.runs.size).toBe(before);
 });
 
+test("an application that can't have job runs: every reason at once, before anything is uploaded", async () => {
+  fake.behaviour.application = {
+    releaseLabel: "emr-6.15.0",
+    architecture: "ARM64",
+    state: "STOPPED",
+    autoStartConfiguration: { enabled: false },
+  };
+  const before = await uploaded();
+  const { exitCode, stderr } = await run(...submit("--set", "emr.tags.team=data"));
+  fake.behaviour.application = {};
+  expect({ exitCode, uploaded: await uploaded() }).toEqual({ exitCode: 66, uploaded: before });
+  expect(stderr).toMatch(/EMR_APPLICATION_UNFIT: .* can't have job runs/);
+  expect(stderr).toContain("emr-6.15.0; job runs come with emr-7.1.0");
+  expect(stderr).toContain("its workers are arm64, and emr.architecture is x86_64");
+  expect(stderr).toContain("aws emr-serverless start-application");
+});
+
+const REQUEST = {
+  token: randomUUID(),
+  name: "nightly",
+  launcher: "s3://a/launcher.py",
+  bundle: "s3://a/job.mjs",
+  node: "s3://a/node.tgz",
+  jars: ["s3://a/connect.jar"],
+  report: "s3://a/reports/1.json",
+  argv: ["--JOB_NAME", "nightly"],
+};
+
+test.each([
+  ["emr", "StartJobRun", "ServiceQuotaExceededException", "vCPU", "EMR_QUOTA", /16 vCPU/],
+  [
+    "emr",
+    "StartJobRun",
+    "ValidationException",
+    "Invalid execution role",
+    "EMR_REQUEST_REFUSED",
+    /trust emr-serverless/,
+  ],
+  [
+    "emr",
+    "StartJobRun",
+    "AccessDeniedException",
+    "not allowed: iam:PassRole",
+    "EMR_PASS_ROLE_DENIED",
+    /iam:PassRole on arn/,
+  ],
+  ["emr", "StartJobRun", "AccessDeniedException", "no", "EMR_ACCESS_DENIED", /emr-serverless:StartJobRun/],
+  ["emr", "StartJobRun", "ConflictException", "STOPPING", "EMR_CONFLICT", /get-application/],
+  [
+    "glue",
+    "UpdateJob",
+    "InvalidInputException",
+    "Role can't be assumed",
+    "GLUE_REQUEST_REFUSED",
+    /trust glue\.amazonaws/,
+  ],
+  ["glue", "StartJobRun", "ConcurrentRunsExceededException", "1", "GLUE_CONCURRENT_RUNS", /Wait for that run/],
+  ["glue", "StartJobRun", "ResourceNumberLimitExceededException", "DPU", "GLUE_QUOTA", /glue\.workers/],
+  ["glue", "StartJobRun", "AccessDeniedException", "iam:PassRole", "GLUE_PASS_ROLE_DENIED", /iam:PassRole on arn/],
+] as const)("%s: %s answers %s (%s): %s and what to do", async (place, operation, name, message, code, hint) => {
+  const target = { aws: { ...aws, endpoint: fake.endpoint }, role: ROLE, packages: [] };
+  const service =
+    place === "emr"
+      ? await createEmrRuns({ ...target, applicationId: "00fakeapplication" })
+      : await createGlueRuns({ ...target, jobName: "nightly" });
+  if (place === "glue") await service.start({ ...REQUEST, name: `nightly-${bucket}-errors` });
+  fake.behaviour.error = { operation, name, message, status: name.startsWith("AccessDenied") ? 403 : 400 };
+  const refused = await service
+    .start({ ...REQUEST, name: `nightly-${bucket}-errors` })
+    .catch((error: unknown) => error);
+  expect(refused).toMatchObject({ code, hint: expect.stringMatching(hint) });
+});
+
+test("the emulator takes the same requests: a run is started, asked for and listed", async () => {
+  const client = new EMRServerlessClient(aws);
+  const created = await client.send(
+    new CreateApplicationCommand({
+      type: "SPARK",
+      releaseLabel: "emr-7.13.0",
+      name: bucket,
+      clientToken: randomUUID(),
+    }),
+  );
+  const applicationId = created.applicationId ?? "";
+  const service = await createEmrRuns({ aws, applicationId, role: ROLE, packages: ["iceberg"], attempts: 2 });
+  await service.check();
+  const id = await service.start(REQUEST);
+  expect(await service.get(id)).toMatchObject({ id, name: "nightly", phase: "succeeded" });
+  const listed: string[] = [];
+  for await (const run of service.list()) listed.push(run.id);
+  expect(listed).toEqual([id]);
+  await expect(service.get("00none")).rejects.toMatchObject({ code: "EMR_NOT_FOUND" });
+});
+
 test("a Glue job is made, brought up to date and started with the same launcher", async () => {
   const client = new GlueClient(aws);
   const name = `nightly-${bucket}`;
@@ -255,7 +353,8 @@ test("a Glue job is made, brought up to date and started with the same launcher"
   expect(again.stdout.trim()).toMatch(new RegExp(`^${name}:jr_`));
   const updates = fake.requests
     .filter(({ target }) => target === "AWSGlue.UpdateJob")
-    .map(({ body }) => JSON.parse(body));
+    .map(({ body }) => JSON.parse(body))
+    .filter(({ JobName }) => JobName === name);
   expect(updates).toMatchObject([{ JobName: name, JobUpdate: { NumberOfWorkers: 5, GlueVersion: "5.1" } }]);
   expect(await run("status", `${name}:${runId}`, "--target", "glue")).toMatchObject({ exitCode: 0 });
   const logs = await run("logs", `${name}:${runId}`, "--target", "glue");
