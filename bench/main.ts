@@ -2,10 +2,12 @@ import { join, resolve } from "node:path";
 import { Command, InvalidArgumentError } from "commander";
 import { UserError } from "../lib/errors.js";
 import { athenaCdc } from "./athena-cdc/bench.js";
+import { datamartJoin } from "./datamart-join/bench.js";
 import { peersPython } from "./harness/python.js";
 import { load, machine, writeSection } from "./harness/results.js";
 import { BenchServers } from "./harness/servers.js";
 import { icebergToAurora } from "./iceberg-to-aurora/bench.js";
+import { jdbcCdc } from "./jdbc-cdc/bench.js";
 import { keyspacesDiff } from "./keyspaces-diff/bench.js";
 
 /** What a bench is given. */
@@ -28,6 +30,8 @@ export type Bench = (context: BenchContext) => Promise<string>;
 const BENCHES: Readonly<Record<string, Bench>> = {
   "iceberg-to-aurora": icebergToAurora,
   "athena-cdc": athenaCdc,
+  "datamart-join": datamartJoin,
+  "jdbc-cdc": jdbcCdc,
   "keyspaces-diff": keyspacesDiff,
 };
 const DEFAULT_ROWS = 1_000_000;

@@ -1,76 +1,33 @@
-import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
-import { mkdirSync, rmSync } from "node:fs";
-import { join } from "node:path";
-import { build } from "esbuild";
 import pg from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { IcebergScenario, type Overrides } from "../support/iceberg-scenario.js";
-import type { LoadChildInput } from "../support/load-child.js";
+import { JobChild } from "../support/job-process.js";
 import { PostgresProxy } from "../support/postgres-proxy.js";
 
 const KEY: { item: Overrides } = { item: { "db_load.primary_key": "id" } };
 const COLUMNS = ["id", "name", "version"];
 
 let scenario: IcebergScenario;
-// Inside the project, so that the bundle finds the packages it leaves out.
-const bundle = join(
-  import.meta.dirname,
-  "..",
-  "..",
-  "node_modules",
-  ".cache",
-  "glue-connect",
-  `load-child-${process.pid}.mjs`,
-);
+let job: JobChild;
 
 beforeAll(async () => {
-  mkdirSync(join(bundle, ".."), { recursive: true });
-  await build({
-    entryPoints: [join(import.meta.dirname, "..", "support", "load-child.ts")],
-    outfile: bundle,
-    bundle: true,
-    platform: "node",
-    // Node 20 knows no `await using`.
-    target: "node20",
-    format: "esm",
-    packages: "external",
-  });
-  scenario = await IcebergScenario.create();
+  [scenario, job] = await Promise.all([IcebergScenario.create(), JobChild.build("iceberg-to-aurora")]);
 });
 afterAll(async () => {
-  await scenario[Symbol.asyncDispose]();
-  rmSync(bundle, { force: true });
+  job?.[Symbol.dispose]();
+  await scenario?.[Symbol.asyncDispose]();
 });
 
-async function startChild(
-  table: string,
-  killAt?: string,
-  args: readonly string[] = [],
-  { item } = KEY,
-): Promise<ChildProcess> {
-  const input: LoadChildInput = {
+async function startChild(table: string, killAt?: string, args: readonly string[] = [], { item } = KEY) {
+  return job.start({
     argv: scenario.argv(await scenario.writeItem(table, item), args),
     sparkRemote: scenario.servers.sparkRemote,
     postgresUrl: scenario.servers.postgresUrl,
     ...(killAt === undefined ? {} : { killAt }),
-  };
-  return spawn(process.execPath, [bundle, JSON.stringify(input)], { stdio: ["ignore", "pipe", "pipe"] });
+  });
 }
 
-async function runChild(table: string, killAt?: string, args: readonly string[] = [], item = KEY) {
-  const child = await startChild(table, killAt, args, item);
-  let output = "";
-  let errors = "";
-  child.stdout?.on("data", (data) => {
-    output += data;
-  });
-  child.stderr?.on("data", (data) => {
-    errors += data;
-  });
-  const [code, signal] = (await once(child, "close")) as [number | null, string | null];
-  return { code, signal, places: output.trim().split("\n"), errors };
-}
+const runChild = async (...given: Parameters<typeof startChild>) => (await startChild(...given)).ended;
 
 const targetExists = async (table: string) =>
   (await scenario.rows("SELECT 1 FROM pg_tables WHERE schemaname = $1 AND tablename = $2", [scenario.name, table]))
@@ -196,7 +153,7 @@ describe("SIGKILL", () => {
   test("while the executors write: the next run, with them still at it, makes the target equal", async () => {
     const table = "busy";
     await makeTable(table);
-    const child = await startChild(table);
+    const { process: child, ended } = await startChild(table);
     // As soon as the staging table is there it is locked, so that the executors stand still in the middle of their work.
     const blocker = new pg.Client(scenario.servers.postgresUrl);
     await blocker.connect();
@@ -217,7 +174,7 @@ describe("SIGKILL", () => {
         ).length;
       while ((await waiting()) === 0) expect(child.exitCode).toBeNull();
       child.kill("SIGKILL");
-      await once(child, "close");
+      await ended;
       await change(table, 1);
       expect(await waiting()).toBeGreaterThan(0);
       const result = await scenario.load(table, KEY);
