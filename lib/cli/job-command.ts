@@ -19,6 +19,7 @@ import { localServers } from "./local-servers.js";
 import { createProgress } from "./progress.js";
 import { checkReportFile, writeReport } from "./report-file.js";
 import { reportText } from "./report-text.js";
+import { claimRun } from "./run-claim.js";
 import { printable, styleFor } from "./style.js";
 
 /** Told the exit code of what a command did. */
@@ -127,6 +128,7 @@ export function refuseTakenNames(job: Job, command: Command): void {
 }
 
 async function execute(job: Job, argv: readonly string[], mode: RunMode, flags: Flags, io: CliIo): Promise<ExitCode> {
+  claimRun(io.env);
   if (flags.reportFile !== undefined) await checkReportFile(flags.reportFile);
   const progress = createProgress(io, { debug: flags.debug === true, color: flags.color });
   const interrupt = interruptible(() =>

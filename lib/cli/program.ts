@@ -13,6 +13,9 @@ import { registerPlanCommand } from "./plan.js";
 import { registerRunCommand } from "./run.js";
 import { registerRunsCommands } from "./runs.js";
 import { registerSampleCommand } from "./sample.js";
+import { registerSchedulerCommand } from "./schedule/scheduler.js";
+import { registerTriggerCommand } from "./schedule/trigger.js";
+import { registerWorkflowCommand } from "./schedule/workflow.js";
 import { registerSessionCommand } from "./session.js";
 import { printable, styleFor } from "./style.js";
 import { registerSubmitCommand } from "./submit.js";
@@ -65,6 +68,9 @@ function createProgram(io: CliIo, finish: (exitCode: ExitCode) => void): Command
   registerSessionCommand(program, io);
   registerSubmitCommand(program, io, finish);
   registerRunsCommands(program, io, finish);
+  registerSchedulerCommand(program, io);
+  registerTriggerCommand(program, io);
+  registerWorkflowCommand(program, io, finish);
   registerDemoCommand(program, io, finish);
   registerLocalCommand(program, {
     stdout: (text) => void io.stdout.write(text),

@@ -1,17 +1,20 @@
 import { type Command, Option } from "commander";
 import { ExitCode } from "../errors.js";
+import { chainOfRun } from "../glue/schedule/model.js";
 import { createObjectStore } from "../storage/create-object-store.js";
 import type { RunInfo } from "../targets/runs/service.js";
 import { awsOptions } from "./aws-targets.js";
-import { addConfigOptions, type ConfigFlags, loadConfig } from "./config-options.js";
+import { loadConfig } from "./config-options.js";
 import { interruptible } from "./interrupt.js";
 import { type CliIo, write } from "./io.js";
 import type { Finish } from "./job-command.js";
 import { createProgress } from "./progress.js";
 import { follow, runService, textOf } from "./run-tracking.js";
+import { addScheduleOptions, openSchedule, type ScheduleFlags } from "./schedule/open.js";
+import { listScheduledRuns, scheduledLog, scheduledStatus, stopScheduled } from "./schedule/runs.js";
 import { printable } from "./style.js";
 
-interface Flags extends ConfigFlags {
+interface Flags extends ScheduleFlags {
   readonly target?: "emr" | "glue";
   readonly json?: true;
   readonly ui?: true;
@@ -22,7 +25,7 @@ interface Flags extends ConfigFlags {
   readonly attempt?: string;
 }
 
-/** `status`, `logs`, `cancel` and `runs`: what became of what `submit` started. */
+/** `status`, `logs`, `cancel` and `runs`: what became of what `submit`, or a scheduler, started. */
 export function registerRunsCommands(program: Command, io: CliIo, finish: Finish): void {
   const open = async (flags: Flags) => {
     const said = flags.target === undefined ? [] : [{ path: ["target"], value: flags.target, flag: "--target" }];
@@ -32,10 +35,14 @@ export function registerRunsCommands(program: Command, io: CliIo, finish: Finish
 
   common(program.command("status"))
     .description("Tell how a job run goes; the exit code is 1 when it failed")
-    .argument("<RUN>", "id, as `submit` printed it")
+    .argument("<RUN>", "id, as `submit` printed it or `runs` lists it")
     .option("--ui", "also the address of its Spark UI, which lets whoever has it in for some time")
     .option("--json", "print JSON")
     .action(async (id: string, flags: Flags) => {
+      if (chainOfRun(id) !== undefined) {
+        finish(await scheduledStatus(await openSchedule(flags, io), id, flags.json === true, io));
+        return;
+      }
       const { service } = await open(flags);
       const info = await service.get(id);
       const ui = flags.ui ? await service.dashboard(id) : undefined;
@@ -45,11 +52,22 @@ export function registerRunsCommands(program: Command, io: CliIo, finish: Finish
     });
 
   common(program.command("runs"))
-    .description("List job runs, the newest first")
-    .option("--name <job>", "of this Glue job")
+    .description(
+      "List job runs, the newest first: those of the service, or with the target local those that triggers started",
+    )
+    .option("--name <job>", "of this job")
     .option("--limit <n>", "at most so many", "20")
     .option("--json", "print JSON")
     .action(async (flags: Flags) => {
+      const schedule = flags.target === undefined ? await openSchedule(flags, io) : undefined;
+      if (schedule !== undefined && (schedule.settings.target ?? "local") === "local") {
+        await listScheduledRuns(
+          schedule,
+          { name: flags.name, limit: Number(flags.limit), json: flags.json === true },
+          io,
+        );
+        return;
+      }
       const { service } = await open(flags);
       const found: RunInfo[] = [];
       for await (const info of service.list()) {
@@ -67,6 +85,10 @@ export function registerRunsCommands(program: Command, io: CliIo, finish: Finish
     .argument("<RUN>", "id, as `submit` printed it")
     .option("--wait", "wait until it has ended")
     .action(async (id: string, flags: Flags) => {
+      if (chainOfRun(id) !== undefined) {
+        await stopScheduled(await openSchedule(flags, io), id, flags.wait === true, io);
+        return;
+      }
       const { service, settings } = await open(flags);
       await service.cancel(id);
       if (flags.wait !== true) {
@@ -86,7 +108,10 @@ export function registerRunsCommands(program: Command, io: CliIo, finish: Finish
     .argument("<RUN>", "id, as `submit` printed it")
     .option("--follow", "go on until the run is over")
     .option("--attempt <n>", "of a run that was tried several times")
-    .action(async (id: string, flags: Flags) => {
+    .action(async (given: string, flags: Flags) => {
+      const id = chainOfRun(given) === undefined ? given : await scheduledLog(await openSchedule(flags, io), given, io);
+      // All was said: it ran on this machine.
+      if (id === undefined) return;
       const { service, settings } = await open(flags);
       const { log } = createProgress(io, { debug: false, color: false });
       const options = { service, id, log, settings, io };
@@ -106,7 +131,7 @@ export function registerRunsCommands(program: Command, io: CliIo, finish: Finish
 }
 
 function common(command: Command): Command {
-  return addConfigOptions(command).addOption(
+  return addScheduleOptions(command).addOption(
     new Option("--target <service>", "default: the configuration's target").choices(["emr", "glue"]),
   );
 }

@@ -5,12 +5,15 @@ import { type Command, Option } from "commander";
 import { ExitCode } from "../errors.js";
 import { parseArguments } from "../glue/args.js";
 import type { FlagSetting } from "../glue/config/resolve.js";
+import type { Settings } from "../glue/config/schema.js";
 import type { Job } from "../glue/define-job.js";
 import type { Logger } from "../logger.js";
 import { createObjectStore } from "../storage/create-object-store.js";
+import type { ObjectStore } from "../storage/object-store.js";
 import { packageRoot } from "../targets/local/package-root.js";
 import { uploadArtifact } from "../targets/runs/artifacts.js";
 import { nodeArchive } from "../targets/runs/node-archive.js";
+import type { RunRequest, RunService } from "../targets/runs/service.js";
 import { awsOptions, notConfigured } from "./aws-targets.js";
 import { bundleJob } from "./bundle-job.js";
 import { CONNECT_JARS, neededJars, uploadJars } from "./cluster-jars.js";
@@ -80,11 +83,46 @@ interface Submission {
 }
 
 async function submit({ name, job, argv, flags, io, log, signal }: Submission): Promise<ExitCode> {
-  // Found out here, not ten minutes later in a log.
-  const { jobName } = parseArguments(job.args, argv);
   const said: FlagSetting[] =
     flags.target === undefined ? [] : [{ path: ["target"], value: flags.target, flag: "--target" }];
   const { settings } = await loadConfig(flags, io, said);
+  const token = randomBytes(16).toString("hex");
+  const { service, request, store } = await prepareRun({ name, job, argv, settings, token, env: io.env, log, signal });
+  signal.throwIfAborted();
+  const id = await service.start(request);
+  // First of all, and alone on its line: scripts read it.
+  await write(io.stdout, `${id}\n`);
+  log.info(`${service.title} job run ${id} was started; \`glue-connect status ${id}\` tells how it goes`);
+  if (flags.wait !== true && flags.follow !== true) return ExitCode.ok;
+  const exitCode = await follow({ service, id, log, signal, io, settings, showLog: flags.follow === true });
+  if (flags.json) {
+    const report = await store.get(request.report);
+    if (report !== undefined) await write(io.stdout, Buffer.from(report.body).toString("utf8"));
+  }
+  return exitCode;
+}
+
+/** What a run of a job in the cluster is prepared from. */
+export interface RunPreparation {
+  /** Name of a built-in job, or path of a module. */
+  readonly name: string;
+  readonly job: Job;
+  readonly argv: readonly string[];
+  readonly settings: Settings;
+  readonly token: string;
+  readonly env: CliIo["env"];
+  readonly log: Logger;
+  readonly signal: AbortSignal;
+}
+
+/** Uploads what a run needs, each under the hash of its content. */
+export async function prepareRun({ name, job, argv, settings, token, env, log, signal }: RunPreparation): Promise<{
+  readonly service: RunService;
+  readonly request: RunRequest;
+  readonly store: ObjectStore;
+}> {
+  // Found out here, not ten minutes later in a log.
+  const { jobName } = parseArguments(job.args, argv);
   const packages = job.needs ?? [];
   const service = await runService(settings, packages, jobName);
   const { artifacts } = settings;
@@ -96,8 +134,7 @@ async function submit({ name, job, argv, flags, io, log, signal }: Submission): 
   const bundle = await bundleJob(name);
   const upload = (file: string, content: Uint8Array) => uploadArtifact(store, artifacts, file, content, log);
   const launcher = await readFile(path.join(packageRoot(), "infra", "emr", "launcher.py"));
-  const token = randomBytes(16).toString("hex");
-  const archive = await nodeArchive(settings.emr?.architecture ?? "x86_64", log, io.env);
+  const archive = await nodeArchive(settings.emr?.architecture ?? "x86_64", log, env);
   const place = settings.target === "glue" ? "glue" : "emr";
   const wanted = [...CONNECT_JARS, ...neededJars(packages, place, settings[place]?.jars)];
   const jars = await uploadJars(wanted, store, artifacts, log, signal);
@@ -111,16 +148,5 @@ async function submit({ name, job, argv, flags, io, log, signal }: Submission): 
     report: reportUri(artifacts, token),
     argv,
   };
-  signal.throwIfAborted();
-  const id = await service.start(request);
-  // First of all, and alone on its line: scripts read it.
-  await write(io.stdout, `${id}\n`);
-  log.info(`${service.title} job run ${id} was started; \`glue-connect status ${id}\` tells how it goes`);
-  if (flags.wait !== true && flags.follow !== true) return ExitCode.ok;
-  const exitCode = await follow({ service, id, log, signal, io, settings, showLog: flags.follow === true });
-  if (flags.json) {
-    const report = await store.get(request.report);
-    if (report !== undefined) await write(io.stdout, Buffer.from(report.body).toString("utf8"));
-  }
-  return exitCode;
+  return { service, request, store };
 }

@@ -49,6 +49,8 @@ export interface ResolvedConfig {
   readonly environment: string | undefined;
   /** Jobs, triggers and workflows of the file. */
   readonly definitions: Definitions;
+  /** The file, if there is one. */
+  readonly file: string | undefined;
 }
 
 /** Variables that say a setting. */
@@ -121,7 +123,7 @@ export function resolveConfig(options: ResolveOptions): ResolvedConfig {
       ),
     );
   }
-  return { settings: checked.data, origins, environment, definitions };
+  return { settings: checked.data, origins, environment, definitions, file: file?.path };
 }
 
 /** Whether one setting was said by something that goes over what said the other. */

@@ -155,7 +155,7 @@ export function endRun(chain: Chain, run: JobRun, now: Date): Chain {
   if (run.state !== "FAILED" || run.attempt >= run.maxRetries || chain.stop === true) return withRun(chain, ended);
   const attempt = run.attempt + 1;
   const first = run.id.replace(/_attempt_\d+$/, "");
-  const { handle: _, reason: __, started: ___, ended: ____, notified: _____, ...same } = ended;
+  const { handle: _, given: _g, reason: __, started: ___, ended: ____, notified: _____, ...same } = ended;
   const next: JobRun = {
     ...same,
     id: `${first}_attempt_${attempt}`,

@@ -119,10 +119,10 @@ async function begin(context: DriveContext, chain: Chain, run: JobRun): Promise<
   }
   if (answer === "waiting") return run.state === "WAITING" ? chain : withRun(chain, { ...run, state: "WAITING" });
   try {
-    const given = withProperties(run.arguments, chain.properties);
-    const handle = await starter.start({ run, chain, arguments: given });
+    const started: JobRun = { ...run, state: "STARTING", given: withProperties(run.arguments, chain.properties) };
+    const handle = await starter.start({ run: started, chain });
     log.info(`${run.job} was started by ${run.trigger}: ${run.id}`);
-    return withRun(chain, { ...run, state: "STARTING", handle });
+    return withRun(chain, { ...started, handle });
   } catch (error) {
     const { error: failure, exitCode } = describeFailure(error);
     const reason = [failure.message, ...failure.problems].join("; ");
@@ -141,7 +141,7 @@ async function look(context: DriveContext, chain: Chain, run: JobRun): Promise<C
   const { store, places, starter, clock, log } = context;
   let seen: Observation;
   try {
-    seen = await starter.observe(run);
+    seen = await starter.observe({ run, chain });
   } catch (error) {
     const { error: failure, exitCode } = describeFailure(error);
     if (!isWorthAnotherTry(exitCode)) throw error;
@@ -172,7 +172,7 @@ async function look(context: DriveContext, chain: Chain, run: JobRun): Promise<C
   }
   const asked = chain.stop === true || run.stop === "requested";
   if (next.state !== "STOPPING" && (asked || minutes >= next.timeout)) {
-    await starter.cancel(run);
+    await starter.cancel({ run, chain });
     next = { ...next, state: "STOPPING", stop: asked ? "requested" : "timeout" };
   }
   return next === run ? chain : withRun(chain, next);

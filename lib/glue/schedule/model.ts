@@ -31,6 +31,8 @@ export interface JobRun {
   readonly module: string;
   readonly target?: "local" | "emr" | "glue";
   readonly arguments: Readonly<Record<string, string>>;
+  /** The arguments that it was started with, with the workflow run's properties in them. */
+  readonly given?: Readonly<Record<string, string>>;
   /** Minutes. */
   readonly timeout: number;
   /** Minutes. */

@@ -3,7 +3,9 @@ import { createMemoryStore } from "../../storage/memory-store.js";
 import type { ObjectStore } from "../../storage/object-store.js";
 import type { Definitions, WatchableState } from "../config/schedule-schema.js";
 import { createControl } from "./control.js";
+import { writeDocument } from "./documents.js";
 import { type Chain, isOver, type JobRun } from "./model.js";
+import { placesIn } from "./places.js";
 import { createScheduler } from "./scheduler.js";
 import type { Clock, Observation, RunStarter } from "./starter.js";
 
@@ -65,12 +67,12 @@ export function createSimulatedStarter(clock: Clock, resultOf: (run: JobRun) => 
       if (!ends.has(run.id)) ends.set(run.id, { time: clock.now().getTime() + minutes * 60_000, state });
       return run.id;
     },
-    async observe({ id }): Promise<Observation> {
+    async observe({ run: { id } }): Promise<Observation> {
       const end = ends.get(id);
       if (end === undefined) return { state: "FAILED", reason: "it was never started" };
       return { state: end.time <= clock.now().getTime() ? end.state : "RUNNING" };
     },
-    async cancel({ id }) {
+    async cancel({ run: { id } }) {
       ends.set(id, { time: clock.now().getTime(), state: "STOPPED" });
     },
     nextEnd() {
@@ -114,6 +116,8 @@ export async function* simulate(options: SimulationOptions): AsyncGenerator<Simu
   const process = { self: "simulation", isGone: () => false };
   const scheduler = createScheduler({ store, folder: FOLDER, definitions, starter, clock, log: silentLogger, process });
   const control = createControl({ store, folder: FOLDER, definitions, now: clock.now });
+  // The same ids in every simulation, and so the same order of what happens at once.
+  await writeDocument(store, placesIn(FOLDER).store, "simulation", undefined);
   if (only !== undefined) await control.startTrigger(only);
   const seen = new Map<string, Chain>();
   for (;;) {
@@ -175,7 +179,11 @@ async function chainsOf(store: ObjectStore, definitions: Definitions): Promise<C
   const control = createControl({ store, folder: FOLDER, definitions, now: () => new Date() });
   const chains: Chain[] = [];
   for await (const chain of control.chains()) chains.push(chain);
-  return chains.reverse();
+  const order = Object.keys(definitions.triggers);
+  return chains.sort(
+    (left, right) =>
+      left.cause.time.localeCompare(right.cause.time) || order.indexOf(left.trigger) - order.indexOf(right.trigger),
+  );
 }
 
 function* changesSince(

@@ -1,12 +1,21 @@
 import type { Chain, JobRun } from "./model.js";
 
-/** What a run is started with. */
-export interface StartRequest {
-  /** Its `id` is the token: the same id, the same run. */
+/** A run, and what it belongs to. */
+export interface RunInChain {
+  /** Its `id` is the token: the same id, the same run. What it is given stands in `given`. */
   readonly run: JobRun;
   readonly chain: Chain;
-  /** The job's arguments, without those that every run has (`JOB_NAME`, and in a workflow `WORKFLOW_NAME`, `WORKFLOW_RUN_ID`). */
-  readonly arguments: Readonly<Record<string, string>>;
+}
+
+/** Arguments of a run's command line: `JOB_NAME`, in a workflow `WORKFLOW_NAME` and `WORKFLOW_RUN_ID`, and its own. */
+export function argumentsOf({ run, chain }: RunInChain): string[] {
+  const { workflow, id } = chain;
+  const all = {
+    JOB_NAME: run.job,
+    ...(workflow === undefined ? {} : { WORKFLOW_NAME: workflow, WORKFLOW_RUN_ID: id }),
+    ...(run.given ?? run.arguments),
+  };
+  return Object.entries(all).map(([name, value]) => `--${name}=${value}`);
 }
 
 /** How a run goes, where it takes place. */
@@ -23,10 +32,10 @@ export interface RunStarter {
    * @returns what the run is known by: goes into `run.handle`.
    * @throws UserError with exit code 69 or 75 when it is worth trying again; any other error ends the run as FAILED.
    */
-  start(request: StartRequest): Promise<string>;
-  observe(run: JobRun): Promise<Observation>;
+  start(run: RunInChain): Promise<string>;
+  observe(run: RunInChain): Promise<Observation>;
   /** Asks a run to stop; it is over when {@link observe} says so. */
-  cancel(run: JobRun): Promise<void>;
+  cancel(run: RunInChain): Promise<void>;
 }
 
 /** Time as the scheduler sees it; tests and `trigger test` have one of their own. */

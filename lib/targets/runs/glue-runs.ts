@@ -3,7 +3,7 @@ import { awsErrorName } from "../../aws.js";
 import { ExitCode, UserError } from "../../errors.js";
 import { createSdkGlueClient, glueFailure } from "../aws/glue-client.js";
 import { type GlueJobTarget, glueJobDefinition, glueRunArguments } from "./glue-request.js";
-import type { RunInfo, RunService } from "./service.js";
+import type { RunInfo, RunRequest, RunService } from "./service.js";
 
 const PHASES: Readonly<Record<JobRunState, RunInfo["phase"]>> = {
   STARTING: "waiting",
@@ -49,6 +49,21 @@ export async function createGlueRuns(target: GlueRunTarget): Promise<RunService>
     }
   };
 
+  /** A run has its report's place among its arguments, and the token is in it. */
+  const startedBefore = async ({ name, report }: RunRequest): Promise<string | undefined> => {
+    if (!(await call(`asking for Glue job ${name}`, "glue:GetJob", () => exists(name)))) return undefined;
+    let NextToken: string | undefined;
+    do {
+      const page = await call(`listing the runs of ${name}`, "glue:GetJobRuns", () =>
+        client.send(new sdk.GetJobRunsCommand({ JobName: name, ...(NextToken === undefined ? {} : { NextToken }) })),
+      );
+      const found = page.JobRuns?.find((run) => run.Arguments?.["--glue_connect_report"] === report);
+      if (found?.Id !== undefined) return found.Id;
+      NextToken = page.NextToken;
+    } while (NextToken !== undefined);
+    return undefined;
+  };
+
   return {
     title: "Glue",
 
@@ -56,6 +71,8 @@ export async function createGlueRuns(target: GlueRunTarget): Promise<RunService>
     async check() {},
 
     async start(request) {
+      const before = request.mayHaveStarted === true ? await startedBefore(request) : undefined;
+      if (before !== undefined) return `${request.name}:${before}`;
       const definition = await call("starting a job run", "glue:StartJobRun", async () =>
         glueJobDefinition(target, request, await client.config.region()),
       );

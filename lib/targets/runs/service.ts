@@ -18,6 +18,8 @@ export interface RunInfo {
 export interface RunRequest {
   /** Same token, same run: a retry after a lost answer starts no second one. */
   readonly token: string;
+  /** Somebody may have started it before. Glue knows no tokens: its runs are looked through first. */
+  readonly mayHaveStarted?: true;
   readonly name: string;
   readonly launcher: string;
   readonly bundle: string;

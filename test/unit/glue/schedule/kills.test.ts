@@ -172,7 +172,7 @@ async function play(options: {
       observe: (run) =>
         step(async () => {
           const seen = await starter.observe(run);
-          if (seen.state !== "RUNNING") atWork.delete(run.id);
+          if (seen.state !== "RUNNING") atWork.delete(run.run.id);
           return seen;
         }),
       cancel: (run) => step(() => starter.cancel(run)),

@@ -1,8 +1,12 @@
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
 import { describe, expect, test } from "vitest";
 import { UserError } from "../../../../lib/errors.js";
 import { statisticsOf } from "../../../../lib/glue/schedule/chain.js";
 import { createSimulatedClock } from "../../../../lib/glue/schedule/simulate.js";
-import { createMemoryStore } from "../../../../lib/storage/index.js";
+import { createFileStore } from "../../../../lib/storage/file-store.js";
+import { createMemoryStore, fileUriOfPath, isFileUri, type ObjectStore } from "../../../../lib/storage/index.js";
 import { createWorld, START } from "./world.js";
 
 const jobs = { a: { job: "athena-cdc" }, b: { job: "jdbc-cdc" }, c: { job: "./c.ts" } };
@@ -348,7 +352,7 @@ describe("workflows", () => {
       wrap: (starter) => ({
         ...starter,
         start: (request) => {
-          given.push(request.arguments);
+          given.push(request.run.given);
           return starter.start(request);
         },
       }),
@@ -526,6 +530,27 @@ describe("EVENT", () => {
     await world.store.put("s3://in/exports/after.parquet", "1");
     await world.pass(2);
     expect(await urisOf(world)).toEqual([["after.parquet"]]);
+  });
+
+  test("a file counts when it looks the same twice: it may still be written", async () => {
+    const folder = await mkdtemp(path.join(tmpdir(), "events-"));
+    try {
+      const clock = createSimulatedClock(START);
+      const [state, files] = [createMemoryStore(clock.now), createFileStore()];
+      const store: ObjectStore = { ...state, list: (prefix) => (isFileUri(prefix) ? files : state).list(prefix) };
+      await writeFile(path.join(folder, "before.parquet"), "x");
+      const world = createWorld(config(1, 900, `${fileUriOfPath(folder)}/`), { store, clock });
+      await world.pass(2);
+      await writeFile(path.join(folder, "large.parquet"), "half");
+      await world.pass(1);
+      await writeFile(path.join(folder, "large.parquet"), "half, and the other half");
+      await world.pass(1);
+      expect(await urisOf(world)).toEqual([]);
+      await world.pass(3);
+      expect(await urisOf(world)).toEqual([["large.parquet"]]);
+    } finally {
+      await rm(folder, { recursive: true });
+    }
   });
 
   test("two schedulers on one state: each object is one event", async () => {

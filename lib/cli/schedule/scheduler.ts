@@ -1,0 +1,94 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Command } from "commander";
+import { ExitCode, UserError } from "../../errors.js";
+import type { Definitions } from "../../glue/config/schedule-schema.js";
+import { processMark } from "../../glue/process-mark.js";
+import { createScheduler } from "../../glue/schedule/scheduler.js";
+import type { Clock } from "../../glue/schedule/starter.js";
+import type { Logger } from "../../logger.js";
+import { isFileUri } from "../../storage/uri.js";
+import { interruptible } from "../interrupt.js";
+import type { CliIo } from "../io.js";
+import { createProgress } from "../progress.js";
+import { addScheduleOptions, checkJobs, openSchedule, runStarter, type Schedule, type ScheduleFlags } from "./open.js";
+
+/** Requests to S3 cost money, looks at files don't. */
+const FILE_POLL_MS = 1_000;
+const S3_POLL_MS = 10_000;
+
+/** The machine's time. */
+export const systemClock: Clock = {
+  now: () => new Date(),
+  wait: (ms, signal) => sleep(ms, undefined, { signal }).catch(() => undefined),
+};
+
+/** `glue-connect scheduler`: fires the triggers of the configuration. */
+export function registerSchedulerCommand(program: Command, io: CliIo): void {
+  addScheduleOptions(program.command("scheduler"))
+    .description("Fire the configuration's triggers and see to their runs, until it is stopped; UTC")
+    .option("--no-color", "no colours; NO_COLOR does the same")
+    .addHelpText(
+      "after",
+      "\nSIGTERM or Ctrl-C stops it at once: runs go on, and the next scheduler takes them up. Any number of them may\nwork on one state; each firing happens once.",
+    )
+    .action(async (flags: ScheduleFlags & { readonly color: boolean }) => {
+      const progress = createProgress(io, { debug: false, color: flags.color });
+      const schedule = await openSchedule(flags, io);
+      needsTriggers(schedule.definitions);
+      await checkJobs(schedule);
+      const { log } = progress;
+      const interrupt = interruptible(() => log.info("stopping; runs go on, and the next scheduler takes them up"));
+      try {
+        await tellTriggers(schedule, log);
+        await schedulerOf(schedule, io, stamped(log), interrupt.signal).run(interrupt.signal);
+      } finally {
+        interrupt.stop();
+      }
+    });
+}
+
+/** A scheduler on the schedule's state, with this process's clock. */
+export function schedulerOf(schedule: Schedule, io: CliIo, log: Logger, signal: AbortSignal) {
+  const { store, state, definitions } = schedule;
+  return createScheduler({
+    store,
+    folder: state,
+    definitions,
+    starter: runStarter(schedule, io, log, signal),
+    clock: systemClock,
+    log,
+    process: processMark(),
+    pollMs: isFileUri(state) ? FILE_POLL_MS : S3_POLL_MS,
+  });
+}
+
+/** @throws UserError `NO_TRIGGERS` (exit 66). */
+export function needsTriggers({ triggers }: Definitions): void {
+  if (Object.keys(triggers).length > 0) return;
+  throw new UserError("NO_TRIGGERS", "The configuration has no triggers", {
+    hint: "Add `jobs` and `triggers` to glue-connect.config.ts; the README shows how",
+    exitCode: ExitCode.configuration,
+  });
+}
+
+async function tellTriggers({ definitions, control, state }: Schedule, log: Logger): Promise<void> {
+  const idle: string[] = [];
+  for (const [name, { type }] of Object.entries(definitions.triggers)) {
+    const record = await control.trigger(name);
+    if (type !== "ON_DEMAND" && record.state !== "ACTIVATED") idle.push(`${name} is ${record.state}`);
+  }
+  log.info(`scheduler of ${Object.keys(definitions.triggers).length} triggers, with its state in ${state}`);
+  if (idle.length === 0) return;
+  log.warn(`these don't fire until \`glue-connect trigger start\` or startOnCreation: ${idle.join(", ")}`);
+}
+
+/** A scheduler runs for weeks: its lines say when. */
+function stamped(log: Logger): Logger {
+  const at = (message: string) => `${new Date().toISOString().slice(0, 19)}Z ${message}`;
+  return {
+    debug: (message, fields) => log.debug(at(message), fields),
+    info: (message, fields) => log.info(at(message), fields),
+    warn: (message, fields) => log.warn(at(message), fields),
+    error: (message, fields) => log.error(at(message), fields),
+  };
+}
