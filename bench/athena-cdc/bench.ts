@@ -2,11 +2,12 @@ import { existsSync } from "node:fs";
 import { mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
+import { described, type Fingerprint, isSame } from "../harness/fingerprint.js";
 import { stepsOf } from "../harness/report.js";
 import { type ResultRow, resultTable, stepTable, verdictTable } from "../harness/results.js";
 import { type Contender, inTurn, OURS } from "../harness/turns.js";
 import type { BenchContext } from "../main.js";
-import { changeTables, createTables, dropTables, type Newest, newestRows, type Tables, tableName } from "./tables.js";
+import { changeTables, createTables, dropTables, newestRows, type Tables, tableName } from "./tables.js";
 
 const DOCUMENTED = "original";
 const PEERS = [DOCUMENTED, "best"] as const;
@@ -116,7 +117,7 @@ class Places {
   readonly #context: BenchContext;
   readonly #tables: Tables;
   readonly #wrong: Map<string, string>;
-  #source: Newest | undefined;
+  #source: Fingerprint | undefined;
   #row = "";
 
   constructor(context: BenchContext, tables: Tables, wrong: Map<string, string>) {
@@ -134,7 +135,7 @@ class Places {
   }
 
   /** What every output has to come to after a load. */
-  sourceIsNow(newest: Newest, row: string): void {
+  sourceIsNow(newest: Fingerprint, row: string): void {
     this.#source = newest;
     this.#row = row;
   }
@@ -173,7 +174,7 @@ class Places {
       },
       check: async () => {
         const found = await this.#found(OURS);
-        if (!this.#isRight(found)) throw new Error(`ours is wrong: ${JSON.stringify([found, this.#source])}`);
+        if (!isSame(found, this.#source)) throw this.#wrongRows(OURS, found);
       },
       steps: () => stepsOf(report),
     };
@@ -195,13 +196,13 @@ class Places {
       },
       check: async () => {
         const found = await this.#found(peer);
-        if (this.#isRight(found)) return;
+        if (isSame(found, this.#source)) return;
         // The documented way keeps any row of a key; that it has all keys is what it can be held to.
-        if (peer === DOCUMENTED && found.keys === this.#source?.keys) {
+        if (peer === DOCUMENTED && found.rows === this.#source?.rows) {
           this.#wrong.set(peer, `not the newest row of each key (seen at "${this.#row}")`);
           return;
         }
-        throw new Error(`${peer} is wrong: ${JSON.stringify([found, this.#source])}`);
+        throw this.#wrongRows(peer, found);
       },
     };
   }
@@ -210,14 +211,16 @@ class Places {
     if (kind === "full") await rm(join(this.#folder, name), { recursive: true, force: true });
   }
 
-  async #found(name: string): Promise<Newest> {
+  async #found(name: string): Promise<Fingerprint> {
     const folders = Array.from({ length: this.#tables.tables }, (_, index) =>
       join(this.#folder, name, "out", tableName(index)),
     ).filter((folder) => existsSync(folder));
     return await newestRows(this.#context.servers, this.#tables, folders);
   }
 
-  #isRight(found: Newest): boolean {
-    return found.keys === this.#source?.keys && found.hash === this.#source.hash;
+  #wrongRows(name: string, found: Fingerprint): Error {
+    return new Error(
+      `${name}: the newest rows are not those of the source: ${described(found)} instead of ${described(this.#source)}`,
+    );
   }
 }

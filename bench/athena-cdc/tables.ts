@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { type Fingerprint, sparkFingerprint } from "../harness/fingerprint.js";
 import type { BenchServers } from "../harness/servers.js";
 
 /** Tables of a database, all of one form; every value is a function of table, row and version. */
@@ -71,14 +72,16 @@ export async function changeTables(servers: BenchServers, tables: Tables, round:
   }
 }
 
-/** The newest row of each key, of all tables: how many there are, and a sum of hashes over all their values. */
-export interface Newest {
-  readonly keys: number;
-  readonly hash: string;
-}
-
-/** @param folders with Parquet files of the tables; `undefined`: of the source. */
-export async function newestRows(servers: BenchServers, tables: Tables, folders?: readonly string[]): Promise<Newest> {
+/**
+ * The newest row of each key, of all tables.
+ *
+ * @param folders with Parquet files of the tables; `undefined`: of the source.
+ */
+export async function newestRows(
+  servers: BenchServers,
+  tables: Tables,
+  folders?: readonly string[],
+): Promise<Fingerprint> {
   const { session } = servers;
   const paths =
     folders ?? Array.from({ length: tables.tables }, (_, index) => `${folderOf(servers, tables)}/t=${index}`);
@@ -87,12 +90,11 @@ export async function newestRows(servers: BenchServers, tables: Tables, folders?
     .schema("id BIGINT, payload STRING, amount DECIMAL(12,2), txt STRING, updated_at TIMESTAMP")
     .parquet(...paths)
     .createOrReplaceTempView(view);
-  const frame = await session.sql(
-    `SELECT count(*), CAST(sum(CAST(xxhash64(to_json(newest)) AS DECIMAL(38,0))) AS STRING)
+  return await sparkFingerprint(
+    servers,
+    `SELECT xxhash64(to_json(newest)) AS hash
        FROM (SELECT max_by(struct(id, payload, amount, txt, unix_micros(updated_at) AS u), updated_at) AS newest FROM ${view} GROUP BY id)`,
   );
-  const row = await frame.first();
-  return { keys: Number(row?.getBigInt(0)), hash: row?.getString(1) ?? "" };
 }
 
 export async function dropTables(servers: BenchServers, { database }: Tables): Promise<void> {

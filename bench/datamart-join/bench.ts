@@ -1,18 +1,12 @@
-import { readFileSync } from "node:fs";
 import { rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
+import { described, type Fingerprint, isSame } from "../harness/fingerprint.js";
+import { stepsOf } from "../harness/report.js";
 import { type ResultRow, resultTable, stepTable, verdictTable } from "../harness/results.js";
 import { type Contender, inTurn, OURS } from "../harness/turns.js";
 import type { BenchContext } from "../main.js";
-import {
-  changeTables,
-  createTables,
-  DATABASE,
-  type Fingerprint,
-  outputFingerprint,
-  sourceFingerprint,
-} from "./mart.js";
+import { changeTables, createTables, DATABASE, outputFingerprint, sourceFingerprint } from "./mart.js";
 
 const DOCUMENTED = "original";
 const PEERS = ["original", "best"] as const;
@@ -167,26 +161,14 @@ class Contenders {
 
   async #check(name: string, folder: string, full: boolean): Promise<void> {
     const found = await outputFingerprint(this.#context.servers, folder, name === OURS);
-    if (found.rows === this.#source?.rows && found.hash === this.#source.hash) return;
+    if (isSame(found, this.#source)) return;
     if (name === DOCUMENTED && !full) {
       // The documented way can't be held against the source.
       this.#notes.add("The documented way (`original`) loses changes: its results are not what a full load gives.");
       return;
     }
     throw new Error(
-      `the newest rows of ${name} are not what a full load gives: ${describe(found)} instead of ${describe(this.#source)}`,
+      `the newest rows of ${name} are not what a full load gives: ${described(found)} instead of ${described(this.#source)}`,
     );
   }
-}
-
-function describe(fingerprint: Fingerprint | undefined): string {
-  return `${fingerprint?.rows} rows with hash ${fingerprint?.hash}`;
-}
-
-/** Seconds by step, from the report of a run of ours; steps of one name are summed. */
-function stepsOf(report: string): Record<string, number> {
-  const { steps } = JSON.parse(readFileSync(report, "utf8")) as { steps: { name: string; seconds: number }[] };
-  const sums: Record<string, number> = {};
-  for (const { name, seconds } of steps) sums[name] = (sums[name] ?? 0) + seconds;
-  return sums;
 }

@@ -1,15 +1,10 @@
+import { type Fingerprint, sparkFingerprint } from "../harness/fingerprint.js";
 import type { BenchServers } from "../harness/servers.js";
 
 /** Database of the bench's tables. */
 export const DATABASE = "bench_datamart";
 const table = (name: string) => `${DATABASE}.account_metadata_datamart_public_${name}`;
 const seconds = (expression: string) => `timestamp_micros(1767225600000000 + (${expression}) * 1000)`;
-
-/** Rows and a sum of hashes over all values of all rows. */
-export interface Fingerprint {
-  readonly rows: bigint;
-  readonly hash: string;
-}
 
 /**
  * Makes the tables: transactions, and for each hundred of them ten accounts, with metadata and risk, and twenty queues; a tenth as many
@@ -95,10 +90,5 @@ export async function outputFingerprint(servers: BenchServers, folder: string, o
 async function fingerprint(servers: BenchServers, columns: readonly string[], from: string): Promise<Fingerprint> {
   // NULLs would be left out of the hash.
   const values = columns.map((column) => `coalesce(CAST(${column} AS STRING), '-')`).join(", ");
-  const [row] = await (
-    await servers.session.sql(
-      `SELECT count(*) AS n, CAST(sum(CAST(xxhash64(${values}) AS DECIMAL(38,0))) AS STRING) AS h FROM ${from}`,
-    )
-  ).collect();
-  return { rows: row?.getBigInt("n") ?? 0n, hash: row?.getString("h") ?? "" };
+  return await sparkFingerprint(servers, `SELECT xxhash64(${values}) AS hash FROM ${from}`);
 }

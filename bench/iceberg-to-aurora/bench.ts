@@ -1,6 +1,7 @@
 import { rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
+import { described, type Fingerprint, isSame } from "../harness/fingerprint.js";
 import { stepsOf } from "../harness/report.js";
 import { type ResultRow, resultTable, stepTable, verdictTable } from "../harness/results.js";
 import type { BenchServers } from "../harness/servers.js";
@@ -9,7 +10,6 @@ import type { BenchContext } from "../main.js";
 import {
   changeOrders,
   createOrders,
-  type Fingerprint,
   type OrdersChange,
   type OrdersTable,
   sourceFingerprint,
@@ -272,9 +272,9 @@ class Contenders {
 
   async #check(name: string): Promise<void> {
     const found = await targetFingerprint(this.#servers, this.#target(name));
-    if (found.rows === this.#source?.rows && found.hash === this.#source.hash) return;
+    if (isSame(found, this.#source)) return;
     throw new Error(
-      `${name} has not made its target equal to the source: ${JSON.stringify(found)} instead of ${JSON.stringify(this.#source)}`,
+      `${name} has not made its target equal to the source: ${described(found)} instead of ${described(this.#source)}`,
     );
   }
 }

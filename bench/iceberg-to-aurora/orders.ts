@@ -1,3 +1,10 @@
+import {
+  type Fingerprint,
+  postgresFingerprint,
+  postgresHash,
+  sparkFingerprint,
+  sparkHash,
+} from "../harness/fingerprint.js";
 import type { BenchServers } from "../harness/servers.js";
 
 /** An Iceberg table of orders; every value of it is a function of row id, version and seed, so it is the same in each run. */
@@ -100,12 +107,6 @@ export async function changeOrders(
   );
 }
 
-/** What a set of orders comes to: its size, and a sum of hashes over every value of every row, which doesn't know an order. */
-export interface Fingerprint {
-  readonly rows: string;
-  readonly hash: string;
-}
-
 /** Every column as the same text in Spark and in PostgreSQL, NULL told from every text. */
 const text = (casts: { micros: string; string: string; int8: string }) =>
   [
@@ -131,21 +132,16 @@ const POSTGRES_TEXT = text({
 
 /** @returns of the present rows of the Iceberg table. */
 export async function sourceFingerprint(servers: BenchServers, table: OrdersTable): Promise<Fingerprint> {
-  const frame = await servers.session.sql(
-    `SELECT CAST(count(*) AS STRING), CAST(coalesce(sum(CAST(conv(substr(h, 1, 15), 16, 10) AS DECIMAL(38,0))), 0) AS STRING)
-       FROM (SELECT md5(concat_ws('|', ${SPARK_TEXT})) AS h FROM ${table.name})`,
+  return await sparkFingerprint(
+    servers,
+    `SELECT ${sparkHash(`concat_ws('|', ${SPARK_TEXT})`)} AS hash FROM ${table.name}`,
   );
-  const row = await frame.first();
-  return { rows: row?.getString(0) ?? "", hash: row?.getString(1) ?? "" };
 }
 
 /** @param target as PostgreSQL's SQL: `bench.orders`. */
 export async function targetFingerprint(servers: BenchServers, target: string): Promise<Fingerprint> {
-  const found = await servers.database.query<Fingerprint>(
-    `SELECT count(*)::text AS rows, coalesce(sum(('x' || substr(h, 1, 15))::bit(60)::bigint), 0)::text AS hash
-       FROM (SELECT md5(concat_ws('|', ${POSTGRES_TEXT})) AS h FROM ${target}) AS hashed`,
+  return await postgresFingerprint(
+    servers,
+    `SELECT ${postgresHash(`concat_ws('|', ${POSTGRES_TEXT})`)} AS hash FROM ${target}`,
   );
-  const [row] = found.rows;
-  if (row === undefined) throw new Error(`No fingerprint of ${target}`);
-  return row;
 }

@@ -1,3 +1,10 @@
+import {
+  type Fingerprint,
+  postgresFingerprint,
+  postgresHash,
+  sparkFingerprint,
+  sparkHash,
+} from "../harness/fingerprint.js";
 import type { BenchServers } from "../harness/servers.js";
 
 /** Tables of items in a schema of PostgreSQL; the same values in each run. */
@@ -6,12 +13,6 @@ export interface ItemTables {
   readonly tables: readonly string[];
   /** Of each table. */
   readonly rows: number;
-}
-
-/** What a set of rows is: their number, and a sum of hashes over all values. */
-export interface Fingerprint {
-  readonly rows: string;
-  readonly hash: string;
 }
 
 const DAYS = 30;
@@ -61,15 +62,13 @@ const TEXT = {
   spark: "concat_ws('|', id, name, price, qty, gift, note, unix_micros(updated_at))",
 };
 
-export async function sourceFingerprint(
-  { database }: BenchServers,
-  { schema, tables }: ItemTables,
-): Promise<Fingerprint> {
-  const all = tables.map((table) => `SELECT '${table}' AS t, * FROM ${schema}.${table}`).join(" UNION ALL ");
-  const { rows } = await database.query<Fingerprint>(
-    `SELECT count(*)::text AS rows, sum(('x' || substr(md5(t || ' ' || ${TEXT.postgres}), 1, 8))::bit(32)::bigint)::text AS hash FROM (${all}) AS rows`,
+/** @returns of the present rows of all tables. */
+export async function sourceFingerprint(servers: BenchServers, { schema, tables }: ItemTables): Promise<Fingerprint> {
+  const hash = (table: string) => postgresHash(`'${table} ' || ${TEXT.postgres}`);
+  return await postgresFingerprint(
+    servers,
+    tables.map((table) => `SELECT ${hash(table)} AS hash FROM ${schema}.${table}`).join(" UNION ALL "),
   );
-  return rows[0] ?? { rows: "", hash: "" };
 }
 
 /**
@@ -78,21 +77,16 @@ export async function sourceFingerprint(
  * @param order by which the latest row of a key is the first.
  */
 export async function outputFingerprint(
-  { session }: BenchServers,
+  servers: BenchServers,
   { tables }: ItemTables,
   folder: string,
   order: string,
 ): Promise<Fingerprint> {
-  const all = tables
-    .map(
-      (table) =>
-        `SELECT '${table}' AS t, * FROM (SELECT *, row_number() OVER (PARTITION BY id ORDER BY ${order}) AS place FROM parquet.\`${folder}/${table}\`)`,
-    )
-    .join(" UNION ALL ");
-  const found = await session.sql(
-    `SELECT CAST(count(*) AS STRING), CAST(sum(CAST(conv(substr(md5(concat(t, ' ', ${TEXT.spark})), 1, 8), 16, 10) AS BIGINT)) AS STRING)
-       FROM (${all}) WHERE place = 1`,
+  const latest = (table: string) =>
+    `SELECT *, row_number() OVER (PARTITION BY id ORDER BY ${order}) AS place FROM parquet.\`${folder}/${table}\``;
+  const hash = (table: string) => sparkHash(`concat('${table} ', ${TEXT.spark})`);
+  return await sparkFingerprint(
+    servers,
+    tables.map((table) => `SELECT ${hash(table)} AS hash FROM (${latest(table)}) WHERE place = 1`).join(" UNION ALL "),
   );
-  const row = await found.first();
-  return { rows: row?.getString(0) ?? "", hash: row?.getString(1) ?? "" };
 }

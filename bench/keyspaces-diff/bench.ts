@@ -1,8 +1,8 @@
-import { readFileSync } from "node:fs";
 import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import * as f from "../../lib/spark/functions/index.js";
+import { stepsOf } from "../harness/report.js";
 import { type ResultRow, resultTable, stepTable, verdictTable } from "../harness/results.js";
 import { type Contender, inTurn, OURS } from "../harness/turns.js";
 import type { BenchContext } from "../main.js";
@@ -176,9 +176,4 @@ async function partsBelow(folder: string): Promise<string[]> {
   return entries
     .filter((entry) => entry.isFile() && /^part-/.test(entry.name))
     .map((entry) => join(entry.parentPath, entry.name));
-}
-
-function stepsOf(report: string): Record<string, number> {
-  const { steps } = JSON.parse(readFileSync(report, "utf8")) as { steps: { name: string; seconds: number }[] };
-  return Object.fromEntries(steps.map(({ name, seconds }) => [name, seconds]));
 }

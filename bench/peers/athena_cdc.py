@@ -12,6 +12,7 @@ import argparse
 import csv
 import glob
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 from pyspark.sql import SparkSession, Window
@@ -24,6 +25,10 @@ parser.add_argument("--output", required=True, help="folder")
 parser.add_argument("--trackers", required=True, help="folder")
 parser.add_argument("--keys", required=True, help="folder of CSV files")
 args = parser.parse_args()
+
+# Timestamps come as local ones.
+os.environ["TZ"] = "UTC"
+time.tzset()
 
 spark = SparkSession.builder.remote(os.environ["SPARK_REMOTE"]).getOrCreate()
 spark.conf.set("spark.sql.session.timeZone", "UTC")

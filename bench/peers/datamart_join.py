@@ -94,6 +94,9 @@ def write_documented():
 
 
 def write_best():
+    # Before anything is read, so that what comes meanwhile is newer than the timestamp.
+    maxima = [table(name).agg(F.max(column).alias("m")) for name, column in FIELDS.items()]
+    times = [row[0] for row in reduce(lambda a, b: a.union(b), maxima).collect() if row[0] is not None]
     frames = {name: table(name) for name in FIELDS}
     adjustment = frames["adjustment"]
     if last is not None:
@@ -108,14 +111,14 @@ def write_best():
         transactions = frames["settlement_transaction"]
         frames["settlement_transaction"] = (
             transactions.join(queues.distinct(), "queue_id", "left_semi")
-            .union(newer("settlement_transaction"))
+            # By name: a join on a column puts that one first.
+            .unionByName(newer("settlement_transaction"))
             .dropDuplicates(["transaction_id"])
         )
         adjustment = newer("adjustment")
     adjustment.write.mode("append").parquet(f"{args.out}/adjustment")
     join(frames).write.parquet(f"{args.out}/joined/{stamp}")
-    maxima = [table(name).agg(F.max(column).alias("m")) for name, column in FIELDS.items()]
-    return [row[0] for row in reduce(lambda a, b: a.union(b), maxima).collect() if row[0] is not None]
+    return times
 
 
 stamp = "batch=" + datetime.now(timezone.utc).strftime("%Y%m%d%H%M%S%f")

@@ -1,7 +1,7 @@
 """PostgreSQL tables to Parquet by the date of updated_at, with one csv of the tables' maxima, as PySpark users do it.
 
 original  the documented way: one JDBC connection with the driver's fetch size, a count of the whole table, the filter on Spark, and after
-          the write the maximum of the whole table; whole seconds in the csv, which is read and written anew for each table.
+          the write the maximum by reading once more; whole seconds in the csv, which is read and written anew for each table.
 best      a careful engineer's: bounds asked from the database first, the condition in its SQL, 10,000 rows a fetch, ranges of the key for
           big tables, microseconds in the csv, four tables at once.
 
@@ -12,7 +12,6 @@ import csv
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
 
 import psycopg2
 from pyspark.sql import SparkSession
@@ -30,7 +29,6 @@ parser.add_argument("--csv", required=True)
 args = parser.parse_args()
 
 is_best = args.variant == "best"
-FORMAT = "%Y-%m-%d %H:%M:%S.%f" if is_best else "%Y-%m-%d %H:%M:%S"
 URL = f"jdbc:postgresql://{os.environ['PGHOST']}:{os.environ['PGPORT']}/{os.environ['PGDATABASE']}"
 spark = SparkSession.builder.remote(os.environ["SPARK_REMOTE"]).getOrCreate()
 spark.conf.set("spark.sql.session.timeZone", "UTC")
@@ -59,7 +57,7 @@ def maxima():
 
 def store_maximum(table, value):
     with csv_lock:
-        rows = {**maxima(), table: value.strftime(FORMAT)}
+        rows = {**maxima(), table: value}
         with open(args.csv + ".tmp", "w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["table_name", "max_timestamp"])
@@ -88,9 +86,9 @@ def original(table):
     if last is not None:
         rows = rows.where(F.col("updated_at") > F.lit(last).cast("timestamp"))
     write(rows, table, "append")
-    newest = rows.agg(F.max("updated_at").cast("string")).collect()[0][0]
+    newest = rows.agg(F.date_format(F.max("updated_at"), "yyyy-MM-dd HH:mm:ss")).collect()[0][0]
     if newest is not None:
-        store_maximum(table, datetime.fromisoformat(newest))
+        store_maximum(table, newest)
 
 
 def best(table):
@@ -105,7 +103,7 @@ def best(table):
         options.update(partitionColumn="id", lowerBound=low, upperBound=high + 1, numPartitions=READERS)
     rows = read(f"(SELECT * FROM {name} WHERE {where} AND updated_at <= '{newest}') AS s", **options)
     write(rows, table, "overwrite" if last is None else "append")
-    store_maximum(table, newest)
+    store_maximum(table, newest.strftime("%Y-%m-%d %H:%M:%S.%f"))
 
 
 tables = [
