@@ -39,6 +39,11 @@ test("every contender has its line, with all runs, the ratio to ours and the cli
 
 test("steps are medians over the runs, a step that a run hadn't counts as nothing", () => {
   expect(stepTable([row]).split("\n").at(-1)).toBe("| full load | 2.00 | read 2.00 |");
+  const atOnce = {
+    name: "two tables",
+    runs: [{ name: "ours", measures: measures(4), steps: [{ read: 3, write: 2 }] }],
+  };
+  expect(stepTable([atOnce]).split("\n").at(-1)).toBe("| two tables | steps at once | read 3.00, write 2.00 |");
 });
 
 test("a bench replaces its own section of the file and keeps the rest", () => {
