@@ -42,6 +42,7 @@ type Context = JobContext<Parameters<Parameters<typeof defineJob<typeof args>>[0
 export default defineJob({
   name: "keyspaces-diff",
   summary: "Keep a table equal to another one: export it, find what changed since the last export, apply that",
+  needs: ["cassandra"],
   args,
   run,
 });

@@ -77,12 +77,20 @@ beforeAll(async () => {
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 function submit(act: string, name: string) {
-  const report = join(folder, `${name}.json`);
+  // In a folder for the reports of many runs it is called after the run, as Glue names it.
+  const report = join(folder, "reports", `jr_${name}.json`);
   const run = cluster.submit({
     script: join(root, "infra/emr/launcher.py"),
     args: [
       ...["--glue_connect_bundle", pathToFileURL(bundle).href],
-      ...["--glue_connect_node", pathToFileURL(archive).href, "--glue_connect_report", pathToFileURL(report).href],
+      ...[
+        "--glue_connect_node",
+        pathToFileURL(archive).href,
+        "--glue_connect_report",
+        `${pathToFileURL(join(folder, "reports")).href}/`,
+      ],
+      // What Glue puts there by itself.
+      ...["--JOB_ID", "j_1", "--JOB_RUN_ID", `jr_${name}`, "--job-bookmark-option", "job-bookmark-disable"],
       ...["--JOB_NAME", name, "--act", act],
     ],
     conf: { "spark.jars": jars },
