@@ -20,6 +20,7 @@ interface Flags extends ScheduleFlags {
   readonly ui?: true;
   readonly name?: string;
   readonly limit?: string;
+  readonly scheduled?: true;
   readonly follow?: true;
   readonly wait?: true;
   readonly attempt?: string;
@@ -55,12 +56,13 @@ export function registerRunsCommands(program: Command, io: CliIo, finish: Finish
     .description(
       "List job runs, the newest first: those of the service, or with the target local those that triggers started",
     )
+    .option("--scheduled", "those that triggers started, wherever they ran")
     .option("--name <job>", "of this job")
     .option("--limit <n>", "at most so many", "20")
     .option("--json", "print JSON")
     .action(async (flags: Flags) => {
-      const schedule = flags.target === undefined ? await openSchedule(flags, io) : undefined;
-      if (schedule !== undefined && (schedule.settings.target ?? "local") === "local") {
+      const schedule = flags.target === undefined || flags.scheduled ? await openSchedule(flags, io) : undefined;
+      if (schedule !== undefined && (flags.scheduled || schedule.settings.target === "local")) {
         await listScheduledRuns(
           schedule,
           { name: flags.name, limit: Number(flags.limit), json: flags.json === true },

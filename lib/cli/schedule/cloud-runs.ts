@@ -1,3 +1,4 @@
+import { ExitCode, UserError } from "../../errors.js";
 import type { Settings } from "../../glue/config/schema.js";
 import { argumentsOf, type Observation, type RunStarter } from "../../glue/schedule/starter.js";
 import type { Logger } from "../../logger.js";
@@ -31,24 +32,23 @@ export function createCloudRuns({ settings, env, log, signal }: CloudRunsOptions
     return asking;
   };
   return {
-    async start(request) {
-      const { run } = request;
+    async start(inChain) {
+      const { run } = inChain;
       const job = await loadJob(run.module);
       const own = settingsOf(settings, run.timeout);
-      const all = argumentsOf(request);
+      const all = argumentsOf(inChain);
       // On Glue these two are for Glue's own workflows to set.
       const argv = settings.target === "glue" ? all.filter((one) => !one.startsWith("--WORKFLOW_")) : all;
-      const prepared = await prepareRun({
-        name: run.module,
-        job,
-        argv,
-        settings: own,
-        token: run.id,
-        env,
-        log,
-        signal,
-      });
-      return prepared.service.start({ ...prepared.request, mayHaveStarted: true });
+      try {
+        const from = { name: run.module, job, argv, settings: own, token: run.id, env, log, signal };
+        const { service, request } = await prepareRun(from);
+        signal.throwIfAborted();
+        return await service.start({ ...request, mayHaveStarted: true });
+      } catch (error) {
+        // The scheduler is being stopped: that is no failure of the run, which the next one starts.
+        if (signal.aborted) throw new UserError("INTERRUPTED", "the scheduler stops", { exitCode: ExitCode.retryable });
+        throw error;
+      }
     },
     async observe({ run }) {
       return observationOf(await (await service()).get(run.handle ?? ""));

@@ -89,7 +89,7 @@ export async function openSchedule(flags: ScheduleFlags, io: CliIo): Promise<Sch
 function absolute(uri: string, folder: string): string {
   if (!isFileUri(uri)) return uri;
   const place = uri.startsWith("file:/") ? pathOfFileUri(uri) : path.resolve(folder, uri.slice("file:".length));
-  return `${fileUriOfPath(place)}/`;
+  return fileUriOfPath(place).replace(/\/*$/, "/");
 }
 
 /** Starts each run where its job's configuration, or the settings, say. */

@@ -36,8 +36,8 @@ export interface SchedulerOptions {
 export interface Scheduler {
   readonly id: string;
   /** Does all that is to be done now. What fails is logged, and tried again by the next one. */
-  tick(signal?: AbortSignal): Promise<void>;
-  /** Ticks until the signal is aborted, and then leaves. */
+  tick(): Promise<void>;
+  /** Goes on until the signal is aborted, and then leaves. */
   run(signal: AbortSignal): Promise<void>;
   /** Gives its chains to others at once; runs go on. */
   leave(): Promise<void>;
@@ -63,6 +63,8 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
   /** SCHEDULED triggers that were active at the last tick. */
   const active = new Set<string>();
   let namespace: string | undefined;
+  /** A chain has begun that nobody has looked at yet. */
+  let fired = false;
 
   /** @returns the store's time. */
   const beat = async (): Promise<number> => {
@@ -94,6 +96,7 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
     namespace ??= await namespaceOf(store, places);
     const chain = beginChain({ namespace, name, trigger, cause, definitions, now: clock.now() });
     await startChain(store, places, { ...chain, owner: id });
+    fired = true;
   };
 
   const fireScheduled = async (name: string, trigger: ScheduledTrigger): Promise<void> => {
@@ -150,7 +153,15 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
     await startChain(store, places, { ...(JSON.parse(Buffer.from(object.body).toString("utf8")) as Chain), owner: id });
   };
 
-  const tick = async (signal = new AbortController().signal): Promise<void> => {
+  const fireTriggers = async (): Promise<void> => {
+    for (const [name, trigger] of Object.entries(definitions.triggers)) {
+      if (trigger.type === "SCHEDULED") await attempt(`trigger ${name}`, () => fireScheduled(name, trigger));
+      if (trigger.type === "EVENT") await attempt(`trigger ${name}`, () => fireByEvents(name, trigger));
+    }
+  };
+
+  /** Chains that are not over, and how each is seen to. */
+  const activeChains = async (): Promise<{ chains: string[]; takeCare: (chain: string) => Promise<void> }> => {
     const now = await beat();
     const dead = new Map<string, Promise<boolean>>();
     const isDead = (owner: string) => {
@@ -158,15 +169,59 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
       dead.set(owner, known);
       return known;
     };
-    for (const [name, trigger] of Object.entries(definitions.triggers)) {
-      if (trigger.type === "SCHEDULED") await attempt(`trigger ${name}`, () => fireScheduled(name, trigger));
-      if (trigger.type === "EVENT") await attempt(`trigger ${name}`, () => fireByEvents(name, trigger));
-    }
+    const chains: string[] = [];
+    for await (const { uri } of store.list(places.active)) chains.push(uri.slice(uri.lastIndexOf("/") + 1));
+    return { chains, takeCare: (chain) => attempt(chain, () => takeCareOf(chain, isDead)) };
+  };
+
+  const tick = async (): Promise<void> => {
+    await beat();
+    await fireTriggers();
     await attempt("looking for what is to be done", async () => {
-      const chains: string[] = [];
-      for await (const { uri } of store.list(places.active)) chains.push(uri.slice(uri.lastIndexOf("/") + 1));
-      await sideBySide(chains, AT_A_TIME, signal, (chain) => attempt(chain, () => takeCareOf(chain, isDead)));
+      const { chains, takeCare } = await activeChains();
+      await sideBySide(chains, AT_A_TIME, new AbortController().signal, takeCare);
     });
+  };
+
+  /** One that takes long, such as an upload before a start, holds up neither the triggers nor the other chains. */
+  const runUntil = async (signal: AbortSignal): Promise<void> => {
+    const inHand = new Map<string, Promise<void>>();
+    let nudge = new AbortController();
+    const firing = async () => {
+      while (!signal.aborted) {
+        await fireTriggers();
+        if (fired) nudge.abort();
+        const next = nextFiring();
+        const untilNext = next === undefined ? pollMs : Math.max(next.getTime() - clock.now().getTime(), 1);
+        await clock.wait(Math.min(pollMs, untilNext), signal);
+      }
+    };
+    const driving = async () => {
+      while (!signal.aborted) {
+        nudge = new AbortController();
+        fired = false;
+        await attempt("looking for what is to be done", async () => {
+          const { chains, takeCare } = await activeChains();
+          for (const chain of chains) {
+            if (inHand.size >= AT_A_TIME || inHand.has(chain) || signal.aborted) continue;
+            inHand.set(
+              chain,
+              takeCare(chain).finally(() => inHand.delete(chain)),
+            );
+          }
+        });
+        await clock.wait(pollMs, AbortSignal.any([signal, nudge.signal]));
+      }
+      await Promise.all(inHand.values());
+    };
+    const beating = async () => {
+      while (!signal.aborted) {
+        await clock.wait(expiresAfter / 4, signal);
+        if (!signal.aborted) await beat().catch(() => undefined);
+      }
+    };
+    await beat();
+    await Promise.all([firing(), driving(), beating()]);
   };
 
   const isGone = async (owner: string, now: number): Promise<boolean> => {
@@ -198,20 +253,7 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
     leave,
     nextFiring,
     async run(signal) {
-      // A start on AWS may take longer than the others would wait for a sign of life.
-      const beating = (async () => {
-        while (!signal.aborted) {
-          await clock.wait(expiresAfter / 4, signal);
-          if (!signal.aborted) await beat().catch(() => undefined);
-        }
-      })();
-      while (!signal.aborted) {
-        await attempt("the scheduler", () => tick(signal));
-        const next = nextFiring();
-        const untilNext = next === undefined ? pollMs : Math.max(next.getTime() - clock.now().getTime(), 1);
-        await clock.wait(Math.min(pollMs, untilNext), signal);
-      }
-      await beating;
+      await runUntil(signal);
       await leave().catch(() => undefined);
     },
   };

@@ -334,6 +334,44 @@ describe("runs", () => {
   });
 });
 
+test("a start that takes long holds up neither other chains nor triggers; at the end it is waited for", async () => {
+  let release = () => {};
+  const slow = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  const daily = { ...hourly, schedule: "cron(30 0 * * ? *)", actions: [{ job: "b" }] };
+  const world = createWorld(
+    { jobs, triggers: { hourly: { ...hourly, schedule: "cron(0/10 * * * ? *)" }, daily } },
+    {
+      wrap: (starter) => ({
+        ...starter,
+        start: async (request) => {
+          if (request.run.job === "a") await slow;
+          return starter.start(request);
+        },
+      }),
+    },
+  );
+  const stopped = new AbortController();
+  let over = false;
+  const running = world.scheduler.run(stopped.signal).then(() => {
+    over = true;
+  });
+  for (let minute = 0; minute < 34; minute++) {
+    await new Promise((resolve) => setTimeout(resolve, 2));
+    world.clock.advanceTo(new Date(world.clock.now().getTime() + 60_000));
+  }
+  await expect.poll(() => world.runs()).toContain("b SUCCEEDED");
+  const starting = async () => (await world.runs()).filter((run) => run === "a STARTING").length;
+  await expect.poll(starting).toBe(1);
+  stopped.abort();
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  expect(over).toBe(false);
+  release();
+  await running;
+  expect(world.starter.started).toContain((await world.run("a")).id);
+});
+
 describe("workflows", () => {
   const inside = { workflow: "w" };
   const config = (more: object = {}) => ({
