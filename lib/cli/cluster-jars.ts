@@ -5,7 +5,7 @@ import type { Logger } from "../logger.js";
 import type { ObjectStore } from "../storage/object-store.js";
 import type { SparkPackage } from "../targets/aws/packages.js";
 import { findJava } from "../targets/local/java.js";
-import { ensureSparkJars } from "../targets/local/spark-jars.js";
+import { ensureSparkJars, type SparkProfile } from "../targets/local/spark-jars.js";
 import { uploadArtifact } from "../targets/runs/artifacts.js";
 import type { CloudPlace } from "./aws-targets.js";
 
@@ -61,22 +61,34 @@ export async function uploadJars(
   log: Logger,
   signal: AbortSignal,
 ): Promise<string[]> {
-  if (beginnings.length === 0) return [];
-  const profile = beginnings.some((beginning) => CASSANDRA_JARS.slice(0, -1).includes(beginning))
-    ? "cassandra"
-    : "base";
-  const { folder: local } = await ensureSparkJars({ java: await findJava(process.env), logger: log, signal, profile });
-  const files = await readdir(local);
   const uris: string[] = [];
-  for (const beginning of new Set(beginnings)) {
-    const file = files.find((candidate) => candidate.startsWith(beginning));
-    if (file === undefined) {
-      throw new UserError("JAR_MISSING", `There is no jar ${beginning}* in ${local}`, {
-        hint: "Name one on S3 under `jars` in glue-connect.config.ts",
-        exitCode: ExitCode.configuration,
-      });
-    }
-    uris.push(await uploadArtifact(store, folder, file, await readFile(path.join(local, file)), log));
+  for (const file of await jarFiles([...new Set(beginnings)], log, signal)) {
+    uris.push(await uploadArtifact(store, folder, path.basename(file), await readFile(file), log));
   }
   return uris;
+}
+
+/** Which of the local server's folders has these jars. */
+export function profileOf(beginnings: readonly string[]): SparkProfile {
+  return beginnings.some((beginning) => CASSANDRA_JARS.slice(0, -1).includes(beginning)) ? "cassandra" : "base";
+}
+
+/** Paths of jars in the local server's folder, which Maven fills if need be. */
+export async function jarFiles(
+  beginnings: readonly string[],
+  log: Logger,
+  signal: AbortSignal,
+  profile: SparkProfile = profileOf(beginnings),
+): Promise<string[]> {
+  if (beginnings.length === 0) return [];
+  const { folder } = await ensureSparkJars({ java: await findJava(process.env), logger: log, signal, profile });
+  const files = await readdir(folder);
+  return beginnings.map((beginning) => {
+    const file = files.find((candidate) => candidate.startsWith(beginning));
+    if (file !== undefined) return path.join(folder, file);
+    throw new UserError("JAR_MISSING", `There is no jar ${beginning}* in ${folder}`, {
+      hint: "Name one on S3 under `jars` in glue-connect.config.ts",
+      exitCode: ExitCode.configuration,
+    });
+  });
 }

@@ -7,6 +7,7 @@ import { registerLocalCommand } from "../targets/local/command.js";
 import { packageRoot } from "../targets/local/package-root.js";
 import { registerConfigCommand } from "./config.js";
 import { registerDemoCommand } from "./demo.js";
+import { registerInfraCommand } from "./infra.js";
 import { type CliIo, write } from "./io.js";
 import { registerJobsCommand } from "./jobs.js";
 import { registerPlanCommand } from "./plan.js";
@@ -71,6 +72,7 @@ function createProgram(io: CliIo, finish: (exitCode: ExitCode) => void): Command
   registerSchedulerCommand(program, io);
   registerTriggerCommand(program, io);
   registerWorkflowCommand(program, io, finish);
+  registerInfraCommand(program, io, finish);
   registerDemoCommand(program, io, finish);
   registerLocalCommand(program, {
     stdout: (text) => void io.stdout.write(text),

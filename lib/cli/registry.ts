@@ -15,6 +15,19 @@ const BUILT_IN: Readonly<Record<string, () => Promise<{ readonly default: Job }>
   "keyspaces-incremental-import": () => import("../../jobs/keyspaces-diff/incremental-import-job.js"),
 };
 
+/** The modules of those that aren't `jobs/<name>/job`. */
+const MODULES: Readonly<Record<string, string>> = {
+  "keyspaces-export": "jobs/keyspaces-diff/export-job",
+  "keyspaces-import": "jobs/keyspaces-diff/import-job",
+  "keyspaces-incremental-export": "jobs/keyspaces-diff/incremental-export-job",
+  "keyspaces-incremental-import": "jobs/keyspaces-diff/incremental-import-job",
+};
+
+/** The module of a built-in job within the package, without its ending. */
+export function builtInModule(name: string): string {
+  return MODULES[name] ?? `jobs/${name}/job`;
+}
+
 /** Names of the jobs that come with the package. */
 export const BUILT_IN_JOBS: readonly string[] = Object.keys(BUILT_IN);
 

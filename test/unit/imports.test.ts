@@ -19,7 +19,9 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   ...Object.fromEntries(ROOMS.map((room) => [room, ["lib/spark"]])),
   "lib/glue": [...ROOMS, "lib/spark"],
   jobs: ["lib/glue", ...ROOMS, "lib/spark"],
-  "lib/cli": ["jobs", "lib/glue", ...ROOMS, "lib/spark"],
+  "lib/cli": ["jobs", "lib/glue", ...ROOMS, "lib/spark", "infra/cdk"],
+  // What the commands know of jobs, bundles and jars goes into the stacks.
+  "infra/cdk": ["lib/cli", "lib/glue", ...ROOMS, "lib/spark"],
   // A bench measures the jobs through the command, as users run them.
   bench: ["lib/targets", "lib/spark"],
 };
@@ -66,8 +68,10 @@ function modulesBelow(folder: string): Record<string, string> {
   );
 }
 
+const FOLDERS = ["lib", "jobs", "infra/cdk", "bench"];
+
 test("imports go one way: jobs, lib/glue, the rooms, lib/spark", () => {
-  const files = { ...modulesBelow("lib"), ...modulesBelow("jobs"), ...modulesBelow("bench") };
+  const files = Object.assign({}, ...FOLDERS.map(modulesBelow)) as Record<string, string>;
   expect(Object.keys(files).length).toBeGreaterThan(50);
   // Without them the check would pass because it sees nothing.
   expect(importsOf(files["lib/glue/open-run.ts"] ?? "")).toContain("../storage/create-object-store.js");
@@ -85,9 +89,19 @@ test.each([
   ["lib/errors.ts", 'import { x } from "./storage/uri.js";', "lib/storage/uri.ts"],
   ["bench/x/a.ts", 'import job from "../../jobs/x/job.js";', "jobs/x/job.ts"],
   ["lib/targets/a.ts", 'import "../../bench/harness/measure.js";', "bench/harness/measure.ts"],
+  ["lib/glue/a.ts", 'const cdk = await import("../../infra/cdk/index.js");', "infra/cdk/index.ts"],
   ["lib/glue/a.ts", 'import x from "../../test/support/aws.js";', "test/support/aws.ts"],
 ])("%s with %j is caught", (file, source, target) => {
   expect(violations({ [file]: source })).toEqual([`${file} imports ${target}`]);
+});
+
+test("the AWS CDK is loaded when it is asked for", () => {
+  const files = Object.entries({ ...modulesBelow("lib"), ...modulesBelow("jobs") });
+  const found = files.filter(([, source]) => /\bfrom\s*"(aws-cdk-lib|constructs|[^"]*infra\/cdk)[/"]/.test(source));
+  expect(found.map(([file]) => file)).toEqual([]);
+  expect(files.filter(([, source]) => source.includes("infra/cdk/index.js")).map(([file]) => file)).toEqual([
+    "lib/cli/infra.ts",
+  ]);
 });
 
 test("what is allowed isn't caught, and a comment is no import", () => {

@@ -1,6 +1,7 @@
 import type { z } from "zod";
 import { ExitCode, UserError } from "../../errors.js";
 import { nearest } from "../suggest.js";
+import { type InfraSettings, infraSchema } from "./infra-schema.js";
 import { definitionProblems } from "./schedule-check.js";
 import type { Definitions } from "./schedule-schema.js";
 import { configFileSchema, DEFAULTS, type Settings, settingsSchema } from "./schema.js";
@@ -47,6 +48,8 @@ export interface ResolvedConfig {
   /** By path with dots, e.g. `emr.driver.cores`; of every value that is no object. */
   readonly origins: ReadonlyMap<string, Origin>;
   readonly environment: string | undefined;
+  /** What `glue-connect infra` makes, with its defaults. */
+  readonly infra: InfraSettings;
   /** Jobs, triggers and workflows of the file. */
   readonly definitions: Definitions;
   /** The file, if there is one. */
@@ -123,7 +126,8 @@ export function resolveConfig(options: ResolveOptions): ResolvedConfig {
       ),
     );
   }
-  return { settings: checked.data, origins, environment, definitions, file: file?.path };
+  const infra = infraSchema.parse((content as { readonly infra?: unknown }).infra ?? {});
+  return { settings: checked.data, origins, environment, definitions, infra, file: file?.path };
 }
 
 /** Whether one setting was said by something that goes over what said the other. */

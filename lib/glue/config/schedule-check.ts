@@ -127,7 +127,10 @@ function chainProblems(scope: Triggers, place: string): DefinitionProblem[] {
 }
 
 /** The jobs and triggers that may follow when a trigger fires. */
-function reachOf(scope: Triggers, start: string): { readonly jobs: Set<string>; readonly triggers: Set<string> } {
+export function reachOf(
+  scope: Triggers,
+  start: string,
+): { readonly jobs: Set<string>; readonly triggers: Set<string> } {
   const jobs = new Set<string>();
   const triggers = new Set<string>();
   const add = (name: string) => {

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { infraSchema } from "./infra-schema.js";
 import { scheduleShape } from "./schedule-schema.js";
 
 const text = z.string().trim().min(1, "is empty");
@@ -116,6 +117,8 @@ const settingsShape = {
 const fileShape = {
   ...settingsShape,
   ...scheduleShape,
+  /** What `glue-connect infra` makes in an AWS account. */
+  infra: infraSchema.optional(),
   environments: z.record(z.string(), z.strictObject(settingsShape)).optional(),
 };
 

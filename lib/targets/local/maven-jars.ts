@@ -45,9 +45,9 @@ export interface MavenJarsOptions {
 export async function ensureMavenJars(options: MavenJarsOptions): Promise<string> {
   const env = options.env ?? process.env;
   const logger = options.logger ?? silentLogger;
-  const { project, server } = options;
+  const { server } = options;
   const cache = cacheHome(env);
-  const folder = join(cache, `${options.folderName}${fingerprint(project)}`);
+  const folder = join(cache, mavenJarsName(options));
   if (existsSync(folder)) return folder;
 
   const maven = findOnPath("mvn", env);
@@ -72,6 +72,11 @@ export async function ensureMavenJars(options: MavenJarsOptions): Promise<string
     },
   );
   return folder;
+}
+
+/** What the folder of a project's jars is called: another name when any file of the project is another. */
+export function mavenJarsName({ project, folderName }: Pick<MavenJarsOptions, "project" | "folderName">): string {
+  return `${folderName}${fingerprint(project)}`;
 }
 
 interface Build extends MavenJarsOptions {

@@ -4,7 +4,7 @@ import { ExitCode, UserError } from "../../errors.js";
 import type { Logger } from "../../logger.js";
 import type { Environment } from "./directories.js";
 import type { Java } from "./java.js";
-import { ensureMavenJars } from "./maven-jars.js";
+import { ensureMavenJars, mavenJarsName } from "./maven-jars.js";
 import { packageRoot } from "./package-root.js";
 import { DEFAULT_SPARK_VERSION, type SparkVersion } from "./spark-version.js";
 
@@ -50,20 +50,33 @@ export interface SparkJars {
  * @throws UserError MAVEN_MISSING, MAVEN_FAILED, SPARK_PROFILE_UNSUPPORTED
  */
 export async function ensureSparkJars(options: SparkJarsOptions): Promise<SparkJars> {
-  const project = options.project ?? join(packageRoot(), "infra", "spark");
   const { version = DEFAULT_SPARK_VERSION, profile = "base" } = options;
   if (profile !== "base" && version !== DEFAULT_SPARK_VERSION) throw withoutFeatures(version, profile);
-  const sparkVersion = versionIn(join(project, "pom.xml"), version);
+  const { project, sparkVersion, folderName } = mavenProject(options);
   const folder = await ensureMavenJars({
     ...options,
     project,
-    folderName: `spark-${sparkVersion}-${profile === "base" ? "" : `${profile}-`}`,
+    folderName,
     profiles: mavenProfiles(version, profile),
     server: "Spark",
     version: sparkVersion,
     instead: "--remote sc://... or SPARK_REMOTE uses a Spark that runs elsewhere",
   });
   return { folder, sparkVersion };
+}
+
+/**
+ * What the folder of {@link ensureSparkJars} is called. The same name means the same jars, on every machine; nothing is fetched.
+ */
+export function sparkJarsName(options: Pick<SparkJarsOptions, "version" | "profile" | "project"> = {}): string {
+  return mavenJarsName(mavenProject(options));
+}
+
+function mavenProject(options: Pick<SparkJarsOptions, "version" | "profile" | "project">) {
+  const { version = DEFAULT_SPARK_VERSION, profile = "base" } = options;
+  const project = options.project ?? join(packageRoot(), "infra", "spark");
+  const sparkVersion = versionIn(join(project, "pom.xml"), version);
+  return { project, sparkVersion, folderName: `spark-${sparkVersion}-${profile === "base" ? "" : `${profile}-`}` };
 }
 
 function mavenProfiles(version: SparkVersion, profile: SparkProfile): readonly string[] {

@@ -7,6 +7,8 @@ import { launcherArguments, type RunRequest } from "./service.js";
 export interface EmrRunTarget extends EmrTarget {
   /** Folder on S3 for the logs; default: EMR's own storage, which only its console shows. */
   readonly logs?: string | undefined;
+  /** Log group of CloudWatch for the logs of driver and executors, beside `logs`. */
+  readonly logGroup?: string | undefined;
   /** Minutes after which the run is stopped; 0 is never. */
   readonly timeoutMinutes?: number | undefined;
   /** How often the run may be tried. */
@@ -14,6 +16,9 @@ export interface EmrRunTarget extends EmrTarget {
   /** Of the Node that is brought along; the application's must be the same. */
   readonly architecture?: "x86_64" | "arm64" | undefined;
 }
+
+const LONGEST_PROPERTY = 1_024;
+const MANY_JARS = 5;
 
 /**
  * The StartJobRun request of a job run; a pure function, so that what starts runs without us (EventBridge Scheduler, Step
@@ -30,9 +35,15 @@ export function emrJobRunRequest(
   request: RunRequest,
   region: string,
 ): StartJobRunRequest {
-  const { applicationId, role, logs, attempts, timeoutMinutes } = target;
+  const { applicationId, role, attempts, timeoutMinutes } = target;
   const jars = [...request.jars, ...(target.jars ?? [])];
-  const conf = emrConf(target.packages, jars, { ...workerConf(target), ...target.sparkConf });
+  const { "spark.jars": allJars = "", ...conf } = emrConf(target.packages, jars, {
+    ...workerConf(target),
+    ...target.sparkConf,
+  });
+  // The value of a property has 1,024 characters at the most. CloudFormation may put longer names of buckets in than can be seen here.
+  const many = allJars.length > LONGEST_PROPERTY || allJars.split(",").length > MANY_JARS;
+  const monitoring = monitoringOf(target, request.name);
   return {
     applicationId,
     executionRoleArn: role,
@@ -40,14 +51,38 @@ export function emrJobRunRequest(
     name: request.name,
     mode: "BATCH",
     jobDriver: {
-      sparkSubmit: { entryPoint: request.launcher, entryPointArguments: launcherArguments(request, region) },
+      sparkSubmit: {
+        entryPoint: request.launcher,
+        entryPointArguments: launcherArguments(request, region),
+        ...(many ? { sparkSubmitParameters: `--jars ${allJars}` } : {}),
+      },
     },
     configurationOverrides: {
-      applicationConfiguration: [{ classification: "spark-defaults", properties: { ...conf } }],
-      ...(logs === undefined ? {} : { monitoringConfiguration: { s3MonitoringConfiguration: { logUri: logs } } }),
+      applicationConfiguration: [
+        {
+          classification: "spark-defaults",
+          properties: { ...conf, ...(many || allJars === "" ? {} : { "spark.jars": allJars }) },
+        },
+      ],
+      ...(monitoring === undefined ? {} : { monitoringConfiguration: monitoring }),
     },
     tags: { ...target.tags, "glue-connect": request.name.slice(0, 256) },
     ...(timeoutMinutes === undefined ? {} : { executionTimeoutMinutes: timeoutMinutes }),
     ...(attempts === undefined || attempts === 1 ? {} : { retryPolicy: { maxAttempts: attempts } }),
+  };
+}
+
+type Monitoring = NonNullable<StartJobRunRequest["configurationOverrides"]>["monitoringConfiguration"];
+
+function monitoringOf(
+  { logs, logGroup }: Pick<EmrRunTarget, "logs" | "logGroup">,
+  name: string,
+): Monitoring | undefined {
+  if (logs === undefined && logGroup === undefined) return undefined;
+  return {
+    ...(logs === undefined ? {} : { s3MonitoringConfiguration: { logUri: logs } }),
+    ...(logGroup === undefined
+      ? {}
+      : { cloudWatchLoggingConfiguration: { enabled: true, logGroupName: logGroup, logStreamNamePrefix: name } }),
   };
 }

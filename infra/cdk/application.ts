@@ -1,0 +1,105 @@
+import { Aws } from "aws-cdk-lib";
+import { CfnApplication } from "aws-cdk-lib/aws-emrserverless";
+import { Effect, ManagedPolicy, PolicyStatement } from "aws-cdk-lib/aws-iam";
+import { CfnLogGroup } from "aws-cdk-lib/aws-logs";
+import { Construct } from "constructs";
+import type { Infrastructure } from "./infrastructure.js";
+
+/** Days that CloudWatch can keep logs. */
+const RETENTIONS = [1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288];
+
+/** The EMR Serverless application, and the log group of its runs. */
+export class EmrApplication extends Construct {
+  readonly id: string;
+  readonly arn: string;
+  readonly logGroup: string;
+
+  constructor(scope: Construct, id: string, { infra, settings, definitions }: Infrastructure, logs: string) {
+    super(scope, id);
+    const { capacity, network, logDays } = infra;
+    this.logGroup = `/aws/emr-serverless/${infra.name}`;
+    const group = new CfnLogGroup(this, "Logs", {
+      logGroupName: this.logGroup,
+      retentionInDays: RETENTIONS.find((days) => days >= logDays) ?? 3653,
+    });
+    const queues = Object.values(definitions.jobs).some((job) => job.jobRunQueuingEnabled);
+    const application = new CfnApplication(this, "Application", {
+      name: infra.name,
+      type: "SPARK",
+      releaseLabel: infra.release,
+      architecture: settings.emr?.architecture === "arm64" ? "ARM64" : "X86_64",
+      autoStartConfiguration: { enabled: true },
+      autoStopConfiguration: { enabled: true, idleTimeoutMinutes: infra.autoStopMinutes },
+      maximumCapacity: {
+        cpu: `${capacity.cores} vCPU`,
+        memory: gigabytes(capacity.memory),
+        ...(capacity.disk === undefined ? {} : { disk: gigabytes(capacity.disk) }),
+      },
+      interactiveConfiguration: { sessionEnabled: infra.sessions, livyEndpointEnabled: false, studioEnabled: false },
+      // Sessions need one of the two.
+      monitoringConfiguration: {
+        s3MonitoringConfiguration: { logUri: logs },
+        cloudWatchLoggingConfiguration: { enabled: true, logGroupName: this.logGroup },
+      },
+      ...(queues ? { schedulerConfiguration: { maxConcurrentRuns: 15, queueTimeoutMinutes: 360 } } : {}),
+      ...(network === undefined
+        ? {}
+        : { networkConfiguration: { subnetIds: network.subnets, securityGroupIds: network.securityGroups } }),
+    });
+    application.addResourceDependency(group);
+    this.id = application.attrApplicationId;
+    this.arn = application.attrArn;
+  }
+
+  /**
+   * What a person needs for sessions (`run --target emr`) and for job runs (`submit`). Whoever has an endpoint's token runs code as the
+   * session's role, so it is for sessions of this application only.
+   */
+  operatorPolicy(scope: Construct, roles: readonly string[], buckets: readonly string[]): ManagedPolicy {
+    const policy = new ManagedPolicy(scope, "Operators", {
+      description: "Spark Connect sessions and job runs on one application of EMR Serverless",
+    });
+    const on = (resource: string, ...actions: readonly string[]) =>
+      policy.addStatements(
+        new PolicyStatement({ actions: actions.map((action) => `emr-serverless:${action}`), resources: [resource] }),
+      );
+    on(this.arn, "GetApplication", "StartApplication", "StartSession", "ListSessions", "StartJobRun", "ListJobRuns");
+    on(
+      `${this.arn}/sessions/*`,
+      "GetSession",
+      "GetSessionEndpoint",
+      "TerminateSession",
+      "GetResourceDashboard",
+      "TagResource",
+    );
+    on(`${this.arn}/jobruns/*`, "GetJobRun", "CancelJobRun", "GetDashboardForJobRun", "TagResource");
+    if (roles.length > 0) policy.addStatements(passRoles(roles, "emr-serverless.amazonaws.com"));
+    policy.addStatements(
+      new PolicyStatement({
+        actions: ["s3:GetObject", "s3:PutObject"],
+        resources: buckets.map((bucket) => `${bucket}/*`),
+      }),
+      new PolicyStatement({ actions: ["s3:ListBucket"], resources: [...buckets] }),
+    );
+    return policy;
+  }
+}
+
+/** Roles may be given to one service only. */
+export function passRoles(roles: readonly string[], service: string): PolicyStatement {
+  return new PolicyStatement({
+    effect: Effect.ALLOW,
+    actions: ["iam:PassRole"],
+    resources: [...roles],
+    conditions: { StringEquals: { "iam:PassedToService": service } },
+  });
+}
+
+/** `arn:aws:glue:<region>:<account>:job/name` */
+export function arnOf(service: string, resource: string): string {
+  return `arn:${Aws.PARTITION}:${service}:${Aws.REGION}:${Aws.ACCOUNT_ID}:${resource}`;
+}
+
+function gigabytes(size: string): string {
+  return `${size.replace(/g$/i, "")} GB`;
+}
