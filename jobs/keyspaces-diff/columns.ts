@@ -51,7 +51,7 @@ export async function columnsOf(
   const known = manifestSchema(folder);
   const format = args.FORMAT;
   const uris = folder.files.map(({ uri }) => uri);
-  const schema = known ?? (await readForeign(spark, uris, format).schema());
+  const schema = known ?? (await readForeign(spark, uris, format)).schema;
   const tableSchema = target.schema;
   const keys = args.DISTINCT_KEYS ?? folder.manifest?.keys ?? table.primaryKey;
   const problems: string[] = [];

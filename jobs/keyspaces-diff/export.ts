@@ -60,6 +60,7 @@ export async function exportTable(
       format: args.FORMAT,
       keys: source.table.primaryKey,
       ...(hasCells ? { cells } : {}),
+      ...(args.WHERE === undefined ? {} : { where: args.WHERE }),
     }),
   );
   report.target = claimed.uri;

@@ -44,8 +44,18 @@ export function readFiles(
   return decode(spark.read.format(format).options(READ[format]).schema(fileSchema).load(uris.map(hadoopReadPath)));
 }
 
-/** Files that others wrote, as Spark reads them by itself; of CSV every column is text, and an empty cell is NULL. */
-export function readForeign(spark: SparkSession, uris: readonly string[], format: FileFormat): DataFrame {
+/**
+ * Files that others wrote, as Spark reads them by itself; of CSV every column is text, and an empty cell is NULL. The schema is found
+ * once: Spark would look for it anew whenever it is asked for anything.
+ */
+export async function readForeign(
+  spark: SparkSession,
+  uris: readonly string[],
+  format: FileFormat,
+): Promise<{ readonly rows: DataFrame; readonly schema: StructType }> {
   const options = format === "csv" ? { header: true, escape: '"', multiLine: true, mode: "FAILFAST" } : READ[format];
-  return spark.read.format(format).options(options).load(uris.map(hadoopReadPath));
+  const reader = () => spark.read.format(format).options(options);
+  const paths = uris.map(hadoopReadPath);
+  const schema = await reader().load(paths).schema();
+  return { rows: reader().schema(schema).load(paths), schema };
 }

@@ -23,6 +23,8 @@ export interface Manifest {
   /** Spark's JSON of the rows' schema, which JSON and CSV files don't tell. */
   readonly schema?: unknown;
   readonly keys?: readonly string[];
+  /** The condition that the rows of an export meet, when it isn't of all. */
+  readonly where?: string;
   /** Names of the other columns of a diff, without prefixes. */
   readonly columns?: readonly string[];
   readonly values?: "both" | "right";

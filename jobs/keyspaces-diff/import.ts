@@ -13,6 +13,9 @@ import { type Folder, type Manifest, openFolder } from "./folders.js";
 import { ImportProgress } from "./progress.js";
 import { writerOf } from "./writer.js";
 
+/** The driver's code of lists. */
+const LIST = 32;
+
 export interface ImportArguments extends ClusterArguments {
   readonly KEYSPACE_NAME: string;
   readonly TABLE_NAME: string;
@@ -47,9 +50,16 @@ export async function importFiles(
   await using target = await step("look at the table", () => openTarget(context, spark, args, name));
   report.target = `${clusterText(target.connection)}/${tableText(name)}`;
   const plan = await step("match the columns", () => columnsOf(context, spark, target, folder, kind));
+  const lists = target.table.columns.filter(({ code, elements }) => elements && code === LIST);
+  if (timestamp !== undefined && lists.length > 0) {
+    run.warn(
+      "LISTS_WITHOUT_TIMESTAMP",
+      `Lists written twice with one timestamp have all elements twice, so the cluster's time is used: ${lists.map((column) => column.name).join(", ")}`,
+    );
+  }
   const writer = await writerOf(context, spark, target, {
     ...settings,
-    ...(timestamp === undefined ? {} : { timestamp }),
+    ...(timestamp === undefined || lists.length > 0 ? {} : { timestamp }),
   });
   report.way = kind === "export" ? "every row written" : "changes written, deleted rows deleted";
   report.reason = writer.sink
@@ -58,7 +68,9 @@ export async function importFiles(
 
   if (context.mode === "plan") {
     if (folder.files.length === 0) return;
-    const counts = await step("count", () => countKinds(plan, readBatch(spark, folder, folder.files, plan)));
+    const counts = await step("count", async () =>
+      countKinds(plan, await readBatch(spark, folder, folder.files, plan)),
+    );
     Object.assign(report, counts);
     return;
   }
@@ -67,10 +79,12 @@ export async function importFiles(
   const batches = progress.batches(folder.files, args.BATCH_MB * 1024 * 1024);
   if (batches.length === 0) return progress.finish();
   // All of it before the first write: it tells whether the rows make sense.
-  const counts = await step("count", () => countKinds(plan, readBatch(spark, folder, batches.flat(), plan)));
+  const counts = await step("count", async () =>
+    countKinds(plan, await readBatch(spark, folder, batches.flat(), plan)),
+  );
   for (const [index, files] of batches.entries()) {
     const which = batches.length === 1 ? "" : ` ${index + 1} of ${batches.length}`;
-    const rows = readBatch(spark, folder, files, plan);
+    const rows = await readBatch(spark, folder, files, plan);
     await step(`write${which}`, async () => {
       for (const write of plan.upserts(rows)) await writer.upsert(write.rows, write.options);
     });
@@ -84,10 +98,15 @@ export async function importFiles(
   await progress.finish();
 }
 
-function readBatch(spark: SparkSession, folder: Folder, files: Folder["files"], plan: ColumnPlan): DataFrame {
+async function readBatch(
+  spark: SparkSession,
+  folder: Folder,
+  files: Folder["files"],
+  plan: ColumnPlan,
+): Promise<DataFrame> {
   const uris = files.map(({ uri }) => uri);
   if (plan.schema !== undefined) return readFiles(spark, uris, plan.schema, plan.format);
-  return readForeign(spark, uris.length === 0 ? [folder.uri] : uris, plan.format);
+  return (await readForeign(spark, uris.length === 0 ? [folder.uri] : uris, plan.format)).rows;
 }
 
 async function countKinds({ diffColumn, check }: ColumnPlan, rows: DataFrame) {

@@ -129,7 +129,7 @@ export async function exportChanges(
   return claimed.uri;
 }
 
-/** An older export as the newer one undoes changes: it is done, and said. */
+/** What would make rows look deleted or new that aren't. */
 function checkOrder(past: Folder, current: Folder): void {
   const [before, after] = [past.manifest, current.manifest];
   if (before === undefined || after === undefined) return;
@@ -138,6 +138,20 @@ function checkOrder(past: Folder, current: Folder): void {
       problems: [`PASTURI: ${tableText(before)}`, `CURRENTURI: ${tableText(after)}`],
       hint: "Name two exports of one table",
       exitCode: ExitCode.configuration,
+    });
+  }
+  if (before.where !== after.where) {
+    throw new UserError("EXPORTS_UNLIKE", "The exports are of different parts of the table", {
+      problems: [`PASTURI: ${before.where ?? "every row"}`, `CURRENTURI: ${after.where ?? "every row"}`],
+      hint: "Rows that only one of them was to have would count as deleted or new: name exports with the same --WHERE",
+      exitCode: ExitCode.configuration,
+    });
+  }
+  if (Date.parse(before.startedAt) > Date.parse(after.startedAt)) {
+    throw new UserError("EXPORTS_REVERSED", "PASTURI is younger than CURRENTURI", {
+      problems: [`PASTURI: ${before.startedAt}`, `CURRENTURI: ${after.startedAt}`],
+      hint: "Name the older export with --PASTURI and the newer one with --CURRENTURI",
+      exitCode: ExitCode.usage,
     });
   }
 }
@@ -163,8 +177,7 @@ async function readExport(
       `${what} has no manifest of ours: its types are ${like}; ${format === "csv" ? "CSV's columns are all text, and its empty cells NULL" : "a column that is NULL in every row counts as missing"}`,
     );
   }
-  const rows = readForeign(spark, uris, format);
-  return { rows, schema: await rows.schema() };
+  return readForeign(spark, uris, format);
 }
 
 async function checkKeys(

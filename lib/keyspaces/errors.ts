@@ -48,6 +48,14 @@ export function connectionError(error: unknown, connection: CassandraConnection)
  */
 export function isThrottled(error: unknown): boolean {
   const text = error instanceof Error ? `${error.name} ${error.message} ${String(error.cause ?? "")}` : String(error);
+  // The connector says of every failed write that it failed; these fail however often they are tried.
+  if (
+    /Undefined column|Unknown identifier|InvalidQuery|SyntaxError|Unauthorized|unconfigured table|TTL.*too large/i.test(
+      text,
+    )
+  ) {
+    return false;
+  }
   return /WriteTimeout|ReadTimeout|Overloaded|Unavailable|NoNodeAvailable|NoHostAvailable|AllNodesFailed|BusyConnection|BusyPool|DriverTimeout|OperationTimedOut|Throttl|ClosedConnection|Failed to write statements/i.test(
     text,
   );

@@ -1,8 +1,13 @@
+import { type ConnectionOptions, checkServerIdentity } from "node:tls";
 import { auth, Client, types } from "cassandra-driver";
 import { ExitCode, UserError } from "../errors.js";
 import { type CassandraConnection, clusterText } from "./connection.js";
 import { connectionError } from "./errors.js";
 import type { TableName } from "./spark-options.js";
+
+function tlsOptions(name: string): ConnectionOptions {
+  return { servername: name, checkServerIdentity: (_address, certificate) => checkServerIdentity(name, certificate) };
+}
 
 /** A column of a table. */
 export interface CassandraColumn {
@@ -53,10 +58,8 @@ export class CassandraSession implements AsyncDisposable {
       protocolOptions: { port: connection.port },
       localDataCenter: connection.localDataCenter,
       ...(username === undefined ? {} : { authProvider: new auth.PlainTextAuthProvider(username, password ?? "") }),
-      // The endpoint's certificate names the service, the addresses behind it don't appear there.
-      ...(connection.tls
-        ? { sslOptions: { checkServerIdentity: () => undefined, servername: connection.contactPoints[0] } }
-        : {}),
+      // The certificate names the service, the addresses behind it don't appear there.
+      ...(connection.tls ? { sslOptions: tlsOptions(connection.contactPoints[0] ?? "") } : {}),
       queryOptions: { consistency: types.consistencies.localQuorum, prepare: true, isIdempotent: true },
       socketOptions: { connectTimeout: 10_000, readTimeout: 60_000 },
     });

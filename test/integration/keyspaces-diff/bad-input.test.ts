@@ -91,6 +91,15 @@ test("exports that can't be compared: each says what it is, and nothing is writt
     code: "DUPLICATE_KEYS",
     problems: ["a = 1, b = x: 2 rows"],
   });
+  // One that the other side hasn't got at all, and one of two rows in both.
+  const gone = "SELECT 9 AS a, 'z' AS b, EXPLODE(ARRAY(1, 1)) AS v";
+  expect(await past(await exportOf("gone", `${gone} UNION ALL SELECT 1, 'x', 1`))).toMatchObject({
+    code: "DUPLICATE_KEYS",
+    message: expect.stringContaining("PASTURI"),
+    problems: ["a = 9, b = z: 2 rows"],
+  });
+  const both = { PASTURI: await exportOf("both", gone), CURRENTURI: await exportOf("both-too", gone) };
+  expect((await compare({ DISTINCT_KEYS: "a,b", ...both })).json.error?.code).toBe("DUPLICATE_KEYS");
   expect(await past(await exportOf("older", "SELECT 1 AS a, 'y' AS b, 1 AS v"), { FORMAT: "xml" })).toMatchObject({
     code: "ARGUMENTS_INVALID",
     problems: [expect.stringContaining("--FORMAT must be one of parquet, json, csv")],

@@ -130,6 +130,9 @@ test("what is worth trying again", () => {
   expect(said("com.datastax.oss.driver.api.core.servererrors.WriteTimeoutException: ...")).toBe(true);
   expect(said("java.io.IOException: Failed to write statements to a.b. The latest exception was\n ...")).toBe(true);
   expect(said("AllNodesFailedException: Could not reach any contact point")).toBe(true);
+  expect(
+    said("Failed to write statements to a.b. The latest exception was\n Undefined column name c in table a.b"),
+  ).toBe(false);
   expect(said("Attempting to write to C* Table but missing primary key columns: [a]")).toBe(false);
 });
 

@@ -2,9 +2,10 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { describe, expect, test } from "vitest";
 import { claimFolder, completeFolder, openFolder } from "../../../jobs/keyspaces-diff/folders.js";
+import incrementalExport from "../../../jobs/keyspaces-diff/incremental-export-job.js";
 import { ImportProgress } from "../../../jobs/keyspaces-diff/progress.js";
 import { withRetries } from "../../../jobs/keyspaces-diff/retries.js";
-import { RunReport, silentLogger } from "../../../lib/glue/index.js";
+import { RunReport, runJob, silentLogger } from "../../../lib/glue/index.js";
 import { types } from "../../../lib/spark/index.js";
 import { createObjectStore } from "../../../lib/storage/index.js";
 import { temporaryFolder } from "../targets/temporary-folder.js";
@@ -120,4 +121,30 @@ test("an import goes on with the files that are left, and begins anew when they 
   await again.progress.note(again.folder.files);
   await again.progress.finish();
   expect((await open("cluster/k.t")).batches(100)).toEqual([["a.csv", "b.csv", "c.csv", "d.csv"]]);
+});
+
+test("exports that don't follow one another, or are of different rows, aren't compared", async () => {
+  const base = folderUri();
+  const exported = async (name: string, startedAt: string, where?: string) => {
+    const manifest = { ...MANIFEST, version: 1, state: "complete", startedAt, rows: 1, ...(where ? { where } : {}) };
+    await store.put(`${base}/${name}/_glue_connect.json`, JSON.stringify(manifest));
+    await store.put(`${base}/${name}/part-0.csv`, "a\n1\n");
+    return `${base}/${name}`;
+  };
+  const [old, young] = [await exported("old", "2026-01-01T00:00:00Z"), await exported("young", "2026-01-02T00:00:00Z")];
+  const part = await exported("part", "2026-01-03T00:00:00Z", "a < 5");
+  const compare = async (past: string, current: string) => {
+    const argv = [
+      ...["--JOB_NAME", "n", "--KEYSPACE_NAME", "k", "--TABLE_NAME", "t", "--S3URI", base, "--FORMAT", "csv"],
+      ...["--DISTINCT_KEYS", "a", "--PASTURI", past, "--CURRENTURI", current],
+    ];
+    return (await runJob(incrementalExport, argv, {})).report.toJSON().error;
+  };
+  expect(await compare(young, old)).toMatchObject({ code: "EXPORTS_REVERSED" });
+  expect(await compare(old, part)).toMatchObject({
+    code: "EXPORTS_UNLIKE",
+    problems: ["PASTURI: every row", "CURRENTURI: a < 5"],
+  });
+  // Nothing stands against these, but that there is no Spark.
+  expect(await compare(old, young)).toMatchObject({ code: "SPARK_REMOTE_MISSING" });
 });
