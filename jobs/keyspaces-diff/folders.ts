@@ -25,6 +25,8 @@ export interface Manifest {
   readonly keys?: readonly string[];
   /** The condition that the rows of an export meet, when it isn't of all. */
   readonly where?: string;
+  /** Names and sizes of the files once they are all there. */
+  readonly files?: readonly { readonly name: string; readonly size: number }[];
   /** Names of the other columns of a diff, without prefixes. */
   readonly columns?: readonly string[];
   readonly values?: "both" | "right";
@@ -95,9 +97,15 @@ export async function completeFolder(
   more: Partial<Manifest> & { readonly rowSchema: StructType },
 ): Promise<void> {
   const { rowSchema, ...rest } = more;
+  const files = [];
+  for await (const { uri, size } of store.list(`${claimed.uri}/`)) {
+    const name = uri.slice(claimed.uri.length + 1);
+    if (isData(name)) files.push({ name, size });
+  }
   const done: Manifest = {
     ...claimed.manifest,
     ...rest,
+    files,
     state: "complete",
     finishedAt: new Date().toISOString(),
     schema: typeToJson(rowSchema),
@@ -126,17 +134,16 @@ export async function inNewFolder(
   }
 }
 
+/** Spark passes over whatever has a name, or is in a folder with one, that begins with a dot or an underscore. */
+function isData(name: string): boolean {
+  return !name.split("/").some((part) => /^[_.]/.test(part));
+}
+
 /** The files of a folder that this run has written. */
 export async function dataFiles(store: ObjectStore, folder: string): Promise<string[]> {
   const uris: string[] = [];
   for await (const { uri } of store.list(`${folder}/`)) {
-    if (
-      !uri
-        .slice(folder.length + 1)
-        .split("/")
-        .some((part) => /^[_.]/.test(part))
-    )
-      uris.push(uri);
+    if (isData(uri.slice(folder.length + 1))) uris.push(uri);
   }
   return uris;
 }
@@ -165,7 +172,7 @@ export async function openFolder(
     const parts = object.uri.slice(uri.length + 1).split("/");
     hasTemporary ||= parts.includes("_temporary");
     hasSuccess ||= parts.length === 1 && parts[0] === "_SUCCESS";
-    if (parts.some((part) => /^[_.]/.test(part))) continue;
+    if (!isData(parts.join("/"))) continue;
     if (parts.length > 1) nested.add(parts.slice(0, -1).join("/"));
     else files.push(object);
   }
@@ -187,6 +194,15 @@ export async function openFolder(
       `${uri} is no export but holds folders of files`,
       "Name one of them, down to minute=...",
       [...nested].slice(0, 5),
+    );
+  }
+  const lost = lostFiles(manifest, uri, files);
+  if (lost.length > 0) {
+    throw fail(
+      "EXPORT_INCOMPLETE",
+      `the files in ${uri} are not those that were exported`,
+      "Copy the whole folder again, or export anew",
+      lost.slice(0, 5),
     );
   }
   if (files.length === 0 && manifest?.rows !== 0) {
@@ -212,6 +228,19 @@ export async function openFolder(
     );
   }
   return { uri, files, manifest };
+}
+
+/** What is not as the manifest says; an older one doesn't say it. */
+function lostFiles(manifest: Manifest | undefined, folder: string, files: readonly ObjectInfo[]): readonly string[] {
+  if (manifest?.files === undefined) return [];
+  const sizes = new Map(files.map(({ uri, size }) => [uri.slice(folder.length + 1), size]));
+  const lost = manifest.files.flatMap(({ name, size }) => {
+    const found = sizes.get(name);
+    if (found === size) return [];
+    return [found === undefined ? `${name} is missing` : `${name} has ${found} bytes, not ${size}`];
+  });
+  const known = new Set(manifest.files.map(({ name }) => name));
+  return [...lost, ...[...sizes.keys()].filter((name) => !known.has(name)).map((name) => `${name} came later`)];
 }
 
 async function readManifest(store: ObjectStore, folder: string): Promise<Manifest | undefined> {

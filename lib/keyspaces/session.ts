@@ -1,13 +1,9 @@
-import { type ConnectionOptions, checkServerIdentity } from "node:tls";
 import { auth, Client, types } from "cassandra-driver";
 import { ExitCode, UserError } from "../errors.js";
 import { type CassandraConnection, clusterText } from "./connection.js";
 import { connectionError } from "./errors.js";
 import type { TableName } from "./spark-options.js";
-
-function tlsOptions(name: string): ConnectionOptions {
-  return { servername: name, checkServerIdentity: (_address, certificate) => checkServerIdentity(name, certificate) };
-}
+import { tlsOptions } from "./tls.js";
 
 /** A column of a table. */
 export interface CassandraColumn {
@@ -58,8 +54,7 @@ export class CassandraSession implements AsyncDisposable {
       protocolOptions: { port: connection.port },
       localDataCenter: connection.localDataCenter,
       ...(username === undefined ? {} : { authProvider: new auth.PlainTextAuthProvider(username, password ?? "") }),
-      // The certificate names the service, the addresses behind it don't appear there.
-      ...(connection.tls ? { sslOptions: tlsOptions(connection.contactPoints[0] ?? "") } : {}),
+      ...(connection.tls ? { sslOptions: tlsOptions(connection) } : {}),
       queryOptions: { consistency: types.consistencies.localQuorum, prepare: true, isIdempotent: true },
       socketOptions: { connectTimeout: 10_000, readTimeout: 60_000 },
     });

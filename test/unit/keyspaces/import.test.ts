@@ -84,6 +84,23 @@ describe("folders", () => {
     });
   });
 
+  test("with files that are gone, torn or too many are refused", async () => {
+    const claimed = await claimFolder(store, folderUri(), "snapshot", MANIFEST, minute);
+    const file = (name: string, text: string) => store.put(`${claimed.uri}/${name}`, text);
+    for (const name of ["a.csv", "b.csv"]) await file(name, "a\n1\n");
+    await completeFolder(store, claimed, { rowSchema: types.struct([types.field("a", types.int)]), rows: 2 });
+    const open = () => openFolder(store, claimed.uri, { what: "S3URI", format: "csv", kind: "export" });
+    await file("_SUCCESS", "");
+    expect((await open()).files).toHaveLength(2);
+    await file("a.csv", "a\n");
+    await file("c.csv", "a\n1\n");
+    await store.delete(`${claimed.uri}/b.csv`);
+    await expect(open()).rejects.toMatchObject({
+      code: "EXPORT_INCOMPLETE",
+      problems: ["a.csv has 2 bytes, not 4", "b.csv is missing", "c.csv came later"],
+    });
+  });
+
   test("without our manifest are another tool's, and left alone", async () => {
     const base = folderUri();
     await store.put(`${base}/incremental/year=2026/month=01/day=31/hour=09/minute=05/part-0.csv`, "a\n1\n");
