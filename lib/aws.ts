@@ -27,7 +27,7 @@ export function awsClientConfig(options: AwsOptions): {
 
 interface SdkError extends Error {
   readonly code?: string;
-  readonly $metadata?: { readonly httpStatusCode?: number };
+  readonly $metadata?: { readonly httpStatusCode?: number; readonly attempts?: number };
   readonly $response?: { readonly statusCode?: number };
 }
 
@@ -42,7 +42,7 @@ const UNREACHABLE = new Set([
   "EPIPE",
 ]);
 const THROTTLED =
-  /^(Throttling|ThrottlingException|ThrottledException|TooManyRequestsException|RequestLimitExceeded|SlowDown|ProvisionedThroughputExceededException|RequestThrottled|ServiceUnavailable|InternalError|InternalServerError|InternalServiceError)$/;
+  /^(Throttling|ThrottlingException|ThrottledException|TooManyRequestsException|RequestLimitExceeded|SlowDown|ProvisionedThroughputExceededException|RequestThrottled|ServiceUnavailable|InternalError|InternalServerError|InternalServerException|InternalServiceError|InternalServiceException|OperationTimeoutException)$/;
 const DENIED = /AccessDenied|UnauthorizedOperation|NotAuthorized|Forbidden/;
 const BAD_CREDENTIALS =
   /^(UnrecognizedClientException|InvalidClientTokenId|InvalidAccessKeyId|SignatureDoesNotMatch|InvalidSignatureException|AuthFailure|ExpiredToken|ExpiredTokenException|TokenRefreshRequired|CredentialsProviderError|TokenProviderError|InvalidToken)$/;
@@ -50,6 +50,23 @@ const BAD_CREDENTIALS =
 /** Name of an AWS error, e.g. `NoSuchKey`, or `undefined` for something else. */
 export function awsErrorName(error: unknown): string | undefined {
   return error instanceof Error ? error.name : undefined;
+}
+
+/**
+ * Whether a request may have taken effect although it ended with this error: no answer came, or the service itself failed, at
+ * one of the SDK's attempts.
+ */
+export function mayHaveTakenEffect(error: unknown): boolean {
+  // Our own words are said before anything is sent.
+  if (error instanceof UserError) {
+    if (error.exitCode === ExitCode.unreachable || error.code.endsWith("_PROTOCOL")) return true;
+    return error.cause instanceof Error && "$metadata" in error.cause
+      ? mayHaveTakenEffect(error.cause)
+      : error.code === "AWS_REQUEST_FAILED";
+  }
+  const status = awsErrorStatus(error);
+  const attempts = error instanceof Error ? ((error as SdkError).$metadata?.attempts ?? 1) : 1;
+  return status === undefined || status >= 500 || attempts > 1;
 }
 
 /** HTTP status of the answer that an SDK error came from. */
@@ -118,7 +135,7 @@ export function awsFailure(error: unknown, call: AwsCall): UserError {
       cause: error,
     });
   }
-  if (THROTTLED.test(name) || status === 429 || status === 503) {
+  if (THROTTLED.test(name) || status === 429 || (status ?? 0) >= 500) {
     return new UserError("AWS_THROTTLED", `${call.service} is too busy for ${call.doing}: ${name || text}`, {
       hint: "Run again in a moment",
       exitCode: ExitCode.retryable,

@@ -89,7 +89,7 @@ async function submit({ name, job, argv, flags, io, log, signal }: Submission): 
   const token = randomBytes(16).toString("hex");
   const { service, request, store } = await prepareRun({ name, job, argv, settings, token, env: io.env, log, signal });
   signal.throwIfAborted();
-  const id = await service.start(request);
+  const id = await service.start(await service.prepare(request));
   // First of all, and alone on its line: scripts read it.
   await write(io.stdout, `${id}\n`);
   log.info(`${service.title} job run ${id} was started; \`glue-connect status ${id}\` tells how it goes`);

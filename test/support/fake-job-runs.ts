@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { isDeepStrictEqual } from "node:util";
 import type { Cluster, ClusterProcess } from "./cluster.js";
 
 /** How job runs behave; may be changed while they run. */
@@ -62,6 +63,10 @@ export function fakeJobRuns(
     if (operation === "ListJobRuns") return { jobRuns: of.reverse().map(summary) };
     if (operation === "StartJobRun") {
       const before = of.find(({ request }) => request.clientToken === body.clientToken);
+      if (before !== undefined && !isDeepStrictEqual(before.request, body)) {
+        const why = `Client token ${body.clientToken} was used with other parameters`;
+        throw new FakeError("ConflictException", why, 409);
+      }
       const jobRunId = before?.id ?? `00r${randomBytes(6).toString("hex")}`;
       if (before === undefined) add("emr", jobRunId, body, behaviour.cluster?.runEmr(applicationId, jobRunId, body));
       return { applicationId, jobRunId, arn: `${arn}/jobruns/${jobRunId}` };

@@ -1,14 +1,13 @@
-import { ExitCode, UserError } from "../../errors.js";
 import type { Settings } from "../../glue/config/schema.js";
+import { SPARE_MINUTES } from "../../glue/schedule/drive-chain.js";
 import { argumentsOf, type Observation, type RunStarter } from "../../glue/schedule/starter.js";
 import type { Logger } from "../../logger.js";
-import type { RunInfo, RunService } from "../../targets/runs/service.js";
+import type { PreparedRun, RunInfo, RunService } from "../../targets/runs/service.js";
 import type { CliIo } from "../io.js";
 import { loadJob } from "../load-job.js";
 import { runService } from "../run-tracking.js";
 import { prepareRun } from "../submit.js";
 
-const SPARE_MINUTES = 10;
 /** Glue allows no more. */
 const LONGEST_MINUTES = 10_080;
 
@@ -19,36 +18,40 @@ export interface CloudRunsOptions {
   readonly env: CliIo["env"];
   readonly log: Logger;
   readonly signal: AbortSignal;
+  /** Of a job of the configuration. */
+  maxConcurrentRuns(job: string): number | undefined;
 }
 
 /**
  * Runs as job runs of EMR Serverless or Glue, as `submit` starts them. The run's id is EMR's client token; Glue has none, so its
  * runs are looked through first.
  */
-export function createCloudRuns({ settings, env, log, signal }: CloudRunsOptions): RunStarter {
+export function createCloudRuns(options: CloudRunsOptions): RunStarter {
+  const { settings, env, log, signal, maxConcurrentRuns } = options;
   let asking: Promise<RunService> | undefined;
   const service = () => {
     asking ??= runService(settings, [], undefined);
     return asking;
   };
   return {
-    async start(inChain) {
+    async prepare(inChain) {
       const { run } = inChain;
       const job = await loadJob(run.module);
       const own = settingsOf(settings, run.timeout);
       const all = argumentsOf(inChain);
       // On Glue these two are for Glue's own workflows to set.
       const argv = settings.target === "glue" ? all.filter((one) => !one.startsWith("--WORKFLOW_")) : all;
-      try {
-        const from = { name: run.module, job, argv, settings: own, token: run.id, env, log, signal };
-        const { service, request } = await prepareRun(from);
-        signal.throwIfAborted();
-        return await service.start({ ...request, mayHaveStarted: true });
-      } catch (error) {
-        // The scheduler is being stopped: that is no failure of the run, which the next one starts.
-        if (signal.aborted) throw new UserError("INTERRUPTED", "the scheduler stops", { exitCode: ExitCode.retryable });
-        throw error;
-      }
+      const most = maxConcurrentRuns(run.job);
+      const from = { name: run.module, job, argv, settings: own, token: run.id, env, log, signal };
+      const { service, request } = await prepareRun(from);
+      return service.prepare({
+        ...request,
+        mayHaveStarted: true,
+        ...(most === undefined ? {} : { maxConcurrentRuns: most }),
+      });
+    },
+    async start({ run }) {
+      return (await service()).start(run.request as PreparedRun);
     },
     async observe({ run }) {
       return observationOf(await (await service()).get(run.handle ?? ""));

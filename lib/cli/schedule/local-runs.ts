@@ -1,10 +1,11 @@
 import { type ChildProcess, spawn } from "node:child_process";
+import { createHash } from "node:crypto";
 import { appendFileSync, closeSync, mkdirSync, openSync, readFileSync, rmSync, statSync } from "node:fs";
 import { hostname } from "node:os";
 import path from "node:path";
 import { ExitCode, UserError } from "../../errors.js";
 import type { RunReportJson } from "../../glue/report.js";
-import type { JobRun } from "../../glue/schedule/model.js";
+import { isOverdue, type JobRun } from "../../glue/schedule/model.js";
 import { argumentsOf, type Observation, type RunInChain, type RunStarter } from "../../glue/schedule/starter.js";
 import type { Logger } from "../../logger.js";
 import { withFileLock } from "../../targets/local/file-lock.js";
@@ -24,6 +25,8 @@ export interface LocalRunsOptions {
   readonly cwd: string;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly log: Logger;
+  /** A process that hasn't begun by then is ended; default: 120,000 ms. */
+  readonly startTimeoutMs?: number;
 }
 
 const START_TIMEOUT_MS = 120_000;
@@ -42,6 +45,8 @@ export function outputOf(folder: string, run: string): string {
  */
 export function createLocalRuns(options: LocalRunsOptions): RunStarter {
   const { folder, log } = options;
+  // Files and processes of runs are this machine's; another folder on it knows nothing of them.
+  const here = `${hostname()}-${createHash("sha256").update(path.resolve(folder)).digest("hex").slice(0, 8)}`;
   const children = new Map<string, ChildProcess>();
   const stopping = new Set<string>();
   const files = (run: string) => {
@@ -81,27 +86,41 @@ export function createLocalRuns(options: LocalRunsOptions): RunStarter {
     children.set(run.id, child);
     const claimed = await poll(
       () => (claimantOf(claim) !== undefined || failed !== undefined || hasEnded(child) ? true : undefined),
-      { timeoutMs: START_TIMEOUT_MS },
+      { timeoutMs: options.startTimeoutMs ?? START_TIMEOUT_MS },
     );
     if (claimantOf(claim) !== undefined) return;
+    // A child that begins after all would be a second run beside the next attempt's.
+    if (!hasEnded(child) && child.pid !== undefined) {
+      child.kill("SIGKILL");
+      await poll(() => (hasEnded(child) ? true : undefined), { timeoutMs: STOP_GRACE_MS });
+      // It was quicker: its claim stands, and whoever looks finds it ended.
+      if (claimantOf(claim) !== undefined) return;
+    }
     const why =
       failed?.message ?? (claimed === undefined ? "it didn't begin in time" : lastLines(outputOf(folder, run.id)));
     throw new UserError("RUN_NOT_STARTED", `The job can't be run: ${why}`);
   };
 
   return {
+    place: () => here,
+
     async start(request) {
       const { run } = request;
+      if (isForeign(run)) throw elsewhere(run);
       const { own, claim, lock } = files(run.id);
       mkdirSync(own, { recursive: true });
       await withFileLock(lock, async () => {
         if (claimantOf(claim) === undefined) await launch(request);
       });
-      return `${hostname()}:${run.id}`;
+      return `${here}:${run.id}`;
     },
 
     async observe(request) {
       const { run } = request;
+      if (isForeign(run)) {
+        if (isOverdue(run, new Date())) return { state: "TIMEOUT", reason: elsewhere(run).message };
+        return { state: run.state === "STOPPING" || run.state === "STARTING" ? run.state : "RUNNING" };
+      }
       const { own, claim, report, lock, starts } = files(run.id);
       const claimant = claimantOf(claim);
       if (claimant?.alive) {
@@ -137,10 +156,15 @@ export function createLocalRuns(options: LocalRunsOptions): RunStarter {
     },
 
     async cancel({ run }) {
+      if (isForeign(run)) throw elsewhere(run);
       const claimant = claimantOf(files(run.id).claim);
       if (claimant?.alive) stop(run, claimant);
     },
   };
+
+  function isForeign({ place }: JobRun): boolean {
+    return place !== undefined && place !== here;
+  }
 
   /** Not waited for: the job stops Spark and rolls back. */
   function stop({ id }: JobRun, { pid, began }: { readonly pid: number; readonly began: string }): void {
@@ -148,6 +172,14 @@ export function createLocalRuns(options: LocalRunsOptions): RunStarter {
     stopping.add(id);
     void stopProcess({ pid, began }, ["SIGTERM"], STOP_GRACE_MS).catch(() => stopping.delete(id));
   }
+}
+
+/** Nothing is known of it here: neither that it goes on, nor that it has ended. */
+function elsewhere({ id, place }: JobRun): UserError {
+  return new UserError("RUN_ELSEWHERE", `${id} is on another machine, ${place}`, {
+    hint: "Start the scheduler there, with the same configuration",
+    exitCode: ExitCode.unreachable,
+  });
 }
 
 /** How a run ended by its report; `undefined` when there is none, or none that was written to its end. */

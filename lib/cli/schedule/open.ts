@@ -104,14 +104,19 @@ export function runStarter(schedule: Schedule, io: CliIo, log: Logger, signal: A
     env: { ...io.env, GLUE_CONNECT_HOME: home },
     log,
   });
+  const maxConcurrentRuns = (job: string) => schedule.definitions.jobs[job]?.maxConcurrentRuns;
   const cloud = new Map<string, RunStarter>();
   const of = (target: "local" | "emr" | "glue" = settings.target ?? "local"): RunStarter => {
     if (target === "local") return local;
-    const known = cloud.get(target) ?? createCloudRuns({ settings: { ...settings, target }, env: io.env, log, signal });
+    const known =
+      cloud.get(target) ??
+      createCloudRuns({ settings: { ...settings, target }, env: io.env, log, signal, maxConcurrentRuns });
     cloud.set(target, known);
     return known;
   };
   return {
+    place: (run) => of(run.target).place?.(run),
+    prepare: async (run) => of(run.run.target).prepare?.(run),
     start: (run) => of(run.run.target).start(run),
     observe: (run) => of(run.run.target).observe(run),
     cancel: (run) => of(run.run.target).cancel(run),

@@ -155,9 +155,8 @@ export function endRun(chain: Chain, run: JobRun, now: Date): Chain {
   if (run.state !== "FAILED" || run.attempt >= run.maxRetries || chain.stop === true) return withRun(chain, ended);
   const attempt = run.attempt + 1;
   const first = run.id.replace(/_attempt_\d+$/, "");
-  const { handle: _, given: _g, reason: __, started: ___, ended: ____, notified: _____, ...same } = ended;
   const next: JobRun = {
-    ...same,
+    ...unstarted(ended),
     id: `${first}_attempt_${attempt}`,
     attempt,
     previousRunId: run.id,
@@ -165,6 +164,13 @@ export function endRun(chain: Chain, run: JobRun, now: Date): Chain {
     created: now.toISOString(),
   };
   return withRun(withRun(chain, { ...ended, retried: true }), next);
+}
+
+/** A run without what came to it when it was started. */
+function unstarted(run: JobRun): JobRun {
+  const { handle: _h, given: _g, starting: _s, place: _p, request: _q, ...before } = run;
+  const { reason: _r, started: _a, ended: _e, notified: _n, ...same } = before;
+  return same;
 }
 
 /** Ends a chain whose runs are all over; any other is given back as it is. */
@@ -230,7 +236,7 @@ export function resumeChain({ namespace, from, jobs, definitions, cause, now }: 
     const trigger = definitions.triggers[run.trigger];
     const index = trigger?.actions.findIndex(({ job }) => job === run.job) ?? -1;
     const action = trigger?.actions[index];
-    const { handle: _, reason: __, started: ___, ended: ____, notified: _____, stop: ______, ...same } = run;
+    const { stop: _, ...same } = unstarted(run);
     const predecessors = kept.filter((one) => run.predecessors.some(({ runId }) => runId === one.id));
     if (action !== undefined) return newRun(id, run.trigger, action, index, predecessors, definitions, now);
     return { ...same, id: runId(id, run.trigger, 0, 0), attempt: 0, state: "STARTING", created: now.toISOString() };

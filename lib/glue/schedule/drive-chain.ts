@@ -1,3 +1,4 @@
+import { mayHaveTakenEffect } from "../../aws.js";
 import { ExitCode, UserError } from "../../errors.js";
 import type { Logger } from "../../logger.js";
 import type { ObjectStore } from "../../storage/object-store.js";
@@ -18,13 +19,18 @@ export interface DriveContext {
   readonly starter: RunStarter;
   readonly clock: Clock;
   readonly log: Logger;
+  /** Aborted when the scheduler is to end: what fails then says nothing about a run. */
+  readonly signal?: AbortSignal;
   stateOf(trigger: string): Promise<TriggerState>;
 }
 
-// The order of the steps is what makes them safe to repeat. A run is written down before it is started, and started under its
-// own id as the token: whoever finds it without a handle starts it again, and gets the same run. A place among the concurrent
-// runs is taken before a run is started, and given back before it is written down as over. Each put goes over exactly what
-// was read: who was overtaken stops at once, and looks again.
+/** What a service gives a run beyond its timeout: it stops it itself when no scheduler is there. */
+export const SPARE_MINUTES = 10;
+
+// The order of the steps is what makes them safe to repeat. That a run is about to be started is written down before it is, with
+// the request; and it is started under its own id as the token: whoever finds it without a handle starts it again, and gets the
+// same run. A place among the concurrent runs is taken before a run is started, and given back before it is written down as over.
+// Each put goes over exactly what was read: who was overtaken stops at once, and looks again.
 
 /**
  * Takes a chain as far as it goes now: looks how its runs go, fires the triggers whose conditions are met, starts runs.
@@ -44,7 +50,9 @@ export async function driveChain(context: DriveContext, document: Document<Chain
   for (;;) {
     let chain = seen.value;
     if (chain.ended === undefined) {
-      chain = await admit(context, chain);
+      const admitted = await admit(context, chain);
+      if (admitted === "waiting") return (await put(withAllWaiting(chain))) ? false : undefined;
+      chain = admitted;
       for (const run of Object.values(chain.runs)) {
         if (run.handle !== undefined && !isOver(run)) chain = await look(context, chain, run);
       }
@@ -58,28 +66,46 @@ export async function driveChain(context: DriveContext, document: Document<Chain
       say(context, chain);
       return true;
     }
-    for (const run of Object.values(chain.runs)) {
-      if (run.handle === undefined && !isOver(run)) chain = await begin(context, chain, run);
-    }
-    if (chain === seen.value) return false;
+    const waiting = Object.values(chain.runs).filter((run) => run.handle === undefined && !isOver(run));
+    for (const run of waiting) if (run.starting === undefined) chain = await makeReady(context, chain, run);
     if (!(await put(chain))) return undefined;
+    for (const { id, starting } of waiting) {
+      const run = chain.runs[id];
+      if (run?.starting === undefined || isOver(run)) continue;
+      // Whoever was paused here must not go on: others may be further.
+      if ((await store.head(seen.uri))?.etag !== seen.etag) return undefined;
+      chain = await begin(context, chain, run, starting !== undefined);
+    }
+    if (!(await put(chain))) return undefined;
+    const { runs } = chain;
+    const goesOn = ({ id }: JobRun) => runs[id] === undefined || runs[id].handle !== undefined || isOver(runs[id]);
+    if (!waiting.some(goesOn)) return false;
   }
 }
 
-/** A place among the concurrent runs of a workflow; without one the run is refused, as Glue does. */
-async function admit(context: DriveContext, chain: Chain): Promise<Chain> {
+/**
+ * A place among the concurrent runs of a workflow; without one the run is refused, as Glue does. One that objects started waits:
+ * they don't come again.
+ */
+async function admit(context: DriveContext, chain: Chain): Promise<Chain | "waiting"> {
   const { store, places, definitions, clock } = context;
   const { workflow, admitted } = chain;
   const most = workflow === undefined ? undefined : definitions.workflows[workflow]?.maxConcurrentRuns;
-  if (workflow === undefined || most === undefined || admitted === true) return chain;
+  if (workflow === undefined || most === undefined || admitted === true || chain.stop === true) return chain;
   const answer = await acquireSlot(store, places.slots("workflow", workflow), {
     holder: { chain: chain.id, run: "" },
     most,
-    queue: false,
+    queue: chain.cause.events !== undefined,
     isOver: (holder) => holderIsOver(context, holder),
   });
   if (answer === "granted") return { ...chain, admitted: true };
-  return refuseChain(chain, tooMany(`workflow ${workflow}`, most), clock.now());
+  return answer === "waiting" ? answer : refuseChain(chain, tooMany(`workflow ${workflow}`, most), clock.now());
+}
+
+function withAllWaiting(chain: Chain): Chain {
+  const runs = Object.values(chain.runs);
+  if (runs.every((run) => isOver(run) || run.state === "WAITING")) return chain;
+  return runs.reduce((all, run) => (isOver(run) ? all : withRun(all, { ...run, state: "WAITING" })), chain);
 }
 
 async function leaveWorkflow({ store, places }: DriveContext, { id, workflow }: Chain): Promise<void> {
@@ -97,7 +123,8 @@ async function follow(context: DriveContext, chain: Chain): Promise<Chain> {
   return states.size === 0 ? chain : settle(chain, definitions, (name) => states.get(name) ?? "CREATED", clock.now());
 }
 
-async function begin(context: DriveContext, chain: Chain, run: JobRun): Promise<Chain> {
+/** Takes a place for a run, and makes its request. What comes back is written down before {@link begin}. */
+async function makeReady(context: DriveContext, chain: Chain, run: JobRun): Promise<Chain> {
   const { store, places, definitions, starter, clock, log } = context;
   const slots = places.slots("job", run.job);
   const holder: Holder = { chain: chain.id, run: run.id };
@@ -110,7 +137,7 @@ async function begin(context: DriveContext, chain: Chain, run: JobRun): Promise<
   const answer = await acquireSlot(store, slots, {
     holder,
     most,
-    queue: job?.jobRunQueuingEnabled === true,
+    queue: job?.jobRunQueuingEnabled === true || chain.cause.events !== undefined,
     isOver: (other) => holderIsOver(context, other),
   });
   if (answer === "refused") {
@@ -119,21 +146,63 @@ async function begin(context: DriveContext, chain: Chain, run: JobRun): Promise<
   }
   if (answer === "waiting") return run.state === "WAITING" ? chain : withRun(chain, { ...run, state: "WAITING" });
   try {
-    const started: JobRun = { ...run, state: "STARTING", given: withProperties(run.arguments, chain.properties) };
-    const handle = await starter.start({ run: started, chain });
+    const place = starter.place?.(run);
+    const given = withProperties(run.arguments, chain.properties);
+    const ready: JobRun = { ...run, state: "STARTING", given, ...(place === undefined ? {} : { place }) };
+    const request = await starter.prepare?.({ run: ready, chain });
+    return withRun(chain, {
+      ...ready,
+      starting: clock.now().toISOString(),
+      ...(request === undefined ? {} : { request }),
+    });
+  } catch (error) {
+    return notStarted(context, chain, run, error);
+  }
+}
+
+/** @param before it may have been started before: then no error says that it wasn't. */
+async function begin(context: DriveContext, chain: Chain, run: JobRun, before: boolean): Promise<Chain> {
+  const { starter, clock, log } = context;
+  try {
+    const handle = await starter.start({ run, chain });
     log.info(`${run.job} was started by ${run.trigger}: ${run.id}`);
+    const { request: _, ...started } = run;
     return withRun(chain, { ...started, handle });
   } catch (error) {
-    const { error: failure, exitCode } = describeFailure(error);
-    const reason = [failure.message, ...failure.problems].join("; ");
-    if (isWorthAnotherTry(exitCode)) {
-      log.warn(`${run.id} can't be started yet: ${reason}`);
-      return chain;
+    if (!before && !mayHaveTakenEffect(error)) {
+      const { starting: _, request: __, ...unstarted } = run;
+      return notStarted(context, withRun(chain, unstarted), unstarted, error);
     }
-    await releaseSlot(store, slots, holder);
-    log.error(`${run.id} can't be started: ${reason}`);
-    return endRun(chain, { ...run, state: "FAILED", reason }, clock.now());
+    const reason = `it isn't known whether it was started: ${reasonOf(error)}`;
+    const minutes = minutesSince(run.starting, clock.now());
+    if ((isToStop(chain, run) && !isWorthAnotherTry(error)) || minutes >= run.timeout + SPARE_MINUTES) {
+      return giveUp(context, chain, run, reason);
+    }
+    log.warn(`${run.id}: ${reason}; the same run is started again`);
+    return chain;
   }
+}
+
+/** Nothing was started, for sure. */
+async function notStarted(context: DriveContext, chain: Chain, run: JobRun, error: unknown): Promise<Chain> {
+  const { store, places, clock, log } = context;
+  const reason = reasonOf(error);
+  if (isWorthAnotherTry(error) || context.signal?.aborted === true) {
+    log.warn(`${run.id} can't be started yet: ${reason}`);
+    return chain;
+  }
+  await releaseSlot(store, places.slots("job", run.job), { chain: chain.id, run: run.id });
+  log.error(`${run.id} can't be started: ${reason}`);
+  return endRun(chain, { ...run, state: "FAILED", reason }, clock.now());
+}
+
+/** Ends a run that nothing can be found out about. It isn't tried again: it may be at work. */
+async function giveUp(context: DriveContext, chain: Chain, run: JobRun, reason: string): Promise<Chain> {
+  const { store, places, clock, log } = context;
+  await releaseSlot(store, places.slots("job", run.job), { chain: chain.id, run: run.id });
+  const state = isToStop(chain, run) ? "STOPPED" : "TIMEOUT";
+  log.error(`${run.job} is ${state}: ${run.id}: ${reason}`);
+  return endRun(chain, { ...run, state, reason }, clock.now());
 }
 
 /** Looks how a run goes; stops it when it is to be stopped. */
@@ -143,10 +212,7 @@ async function look(context: DriveContext, chain: Chain, run: JobRun): Promise<C
   try {
     seen = await starter.observe({ run, chain });
   } catch (error) {
-    const { error: failure, exitCode } = describeFailure(error);
-    if (!isWorthAnotherTry(exitCode)) throw error;
-    log.warn(`${run.id} can't be looked at now: ${failure.message}`);
-    return chain;
+    return unseen(context, chain, run, error);
   }
   const now = clock.now();
   if (seen.state !== "STARTING" && seen.state !== "RUNNING" && seen.state !== "STOPPING") {
@@ -170,12 +236,42 @@ async function look(context: DriveContext, chain: Chain, run: JobRun): Promise<C
     log.warn(`${run.job} takes longer than ${next.notifyDelayAfter} min: ${run.id}`);
     next = { ...next, notified: true };
   }
-  const asked = chain.stop === true || run.stop === "requested";
+  const asked = isToStop(chain, run);
   if (next.state !== "STOPPING" && (asked || minutes >= next.timeout)) {
-    await starter.cancel({ run, chain });
-    next = { ...next, state: "STOPPING", stop: asked ? "requested" : "timeout" };
+    try {
+      await starter.cancel({ run, chain });
+      next = { ...next, state: "STOPPING", stop: asked ? "requested" : "timeout" };
+    } catch (error) {
+      log.warn(`${run.id} can't be stopped now: ${reasonOf(error)}`);
+    }
   }
   return next === run ? chain : withRun(chain, next);
+}
+
+/** A run that can't be looked at holds up no others. What can't be looked at for good ends when it is stopped, or too late. */
+async function unseen(context: DriveContext, chain: Chain, run: JobRun, error: unknown): Promise<Chain> {
+  const { store, places, starter, clock, log } = context;
+  const reason = `it can't be looked at: ${reasonOf(error)}`;
+  const minutes = minutesSince(run.started ?? run.starting, clock.now());
+  if (!isWorthAnotherTry(error)) {
+    const { code } = describeFailure(error).error;
+    // A service may not know yet what it has just started.
+    if (code.endsWith("_NOT_FOUND") && minutes >= 2) {
+      await releaseSlot(store, places.slots("job", run.job), { chain: chain.id, run: run.id });
+      log.error(`${run.job} is ERROR: ${run.id}: ${reason}`);
+      return endRun(chain, { ...run, state: "ERROR", reason }, clock.now());
+    }
+    if (isToStop(chain, run) || minutes >= run.timeout) {
+      try {
+        await starter.cancel({ run, chain });
+      } catch (refusal) {
+        if (isWorthAnotherTry(refusal)) return chain;
+      }
+      return giveUp(context, chain, run, reason);
+    }
+  }
+  log.warn(`${run.id}: ${reason}`);
+  return chain;
 }
 
 function stateAtEnd({ stop }: JobRun, seen: "SUCCEEDED" | "FAILED" | "STOPPED" | "TIMEOUT"): JobRun["state"] {
@@ -213,8 +309,24 @@ async function holderIsOver({ store, places }: DriveContext, { chain, run }: Hol
   return held !== undefined && isOver(held);
 }
 
-function isWorthAnotherTry(exitCode: ExitCode): boolean {
+/** Also with other credentials: those of a scheduler that goes on for weeks expire, and are renewed. */
+function isWorthAnotherTry(error: unknown): boolean {
+  const { error: failure, exitCode } = describeFailure(error);
+  if (failure.code.startsWith("AWS_CREDENTIALS_")) return true;
   return exitCode === ExitCode.retryable || exitCode === ExitCode.unreachable;
+}
+
+function reasonOf(error: unknown): string {
+  const { error: failure } = describeFailure(error);
+  return [failure.message, ...failure.problems].join("; ");
+}
+
+function isToStop(chain: Chain, run: JobRun): boolean {
+  return chain.stop === true || run.stop === "requested";
+}
+
+function minutesSince(time: string | undefined, now: Date): number {
+  return time === undefined ? 0 : (now.getTime() - Date.parse(time)) / 60_000;
 }
 
 function tooMany(what: string, most: number): string {

@@ -44,6 +44,12 @@ export interface JobRun {
   readonly created: string;
   readonly started?: string;
   readonly ended?: string;
+  /** Since when it may have been started: written down before it is. */
+  readonly starting?: string;
+  /** The machine that it is started on, when no other can see to it. */
+  readonly place?: string;
+  /** The request that it is started with, kept until it has a handle: the same id never goes with another. */
+  readonly request?: unknown;
   /** What the run is known by where it takes place. */
   readonly handle?: string;
   /** Why it is to be stopped. */
@@ -117,6 +123,15 @@ const OVER: ReadonlySet<JobRunState> = new Set(["SUCCEEDED", "STOPPED", "FAILED"
 /** Whether nothing will change any more. */
 export function isOver({ state }: { readonly state: JobRunState }): boolean {
   return OVER.has(state);
+}
+
+/** Minutes beyond its timeout after which a run on a machine that no scheduler is on any more counts as over. */
+const OVERDUE_MINUTES = 60;
+
+/** Whether a run should have ended long ago, by its timeout. */
+export function isOverdue({ started, starting, created, timeout }: JobRun, now: Date): boolean {
+  const since = Date.parse(started ?? starting ?? created);
+  return now.getTime() - since >= (timeout + OVERDUE_MINUTES) * 60_000;
 }
 
 /**

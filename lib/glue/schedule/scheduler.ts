@@ -10,7 +10,7 @@ import { firings } from "./cron.js";
 import { changeDocument, type Document, readDocument, writeDocument } from "./documents.js";
 import { type DriveContext, driveChain } from "./drive-chain.js";
 import { type EventWatch, pollEvents } from "./events.js";
-import type { Cause, Chain, TriggerState } from "./model.js";
+import { type Cause, type Chain, isOver, isOverdue, type JobRun, type TriggerState } from "./model.js";
 import { type Places, placesIn } from "./places.js";
 import type { Clock, RunStarter } from "./starter.js";
 import { begun, decide, newTrigger, type TriggerRecord } from "./triggers.js";
@@ -69,7 +69,11 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
   /** @returns the store's time. */
   const beat = async (): Promise<number> => {
     const body = JSON.stringify({ value: { process: options.process.self } satisfies Heartbeat });
-    return (await store.put(places.scheduler(id), `${body}\n`)).modified.getTime();
+    await store.put(places.scheduler(id), `${body}\n`);
+    // S3 tells the time of a put only when it is asked; its answer would be by this machine's clock.
+    const written = await store.head(places.scheduler(id));
+    if (written === undefined) throw new Error("the scheduler's sign of life is gone");
+    return written.modified.getTime();
   };
 
   const context: DriveContext = {
@@ -131,7 +135,11 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
     });
   };
 
-  const takeCareOf = async (chain: string, isDead: (owner: string) => Promise<boolean>): Promise<void> => {
+  const takeCareOf = async (
+    chain: string,
+    isDead: (owner: string) => Promise<boolean>,
+    signal: AbortSignal,
+  ): Promise<void> => {
     let document = await readDocument<Chain>(store, places.chain(chain));
     if (document === undefined) {
       // Whoever put the marker died before it could put the chain, or is about to.
@@ -141,9 +149,16 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
     const { owner, ended } = document.value;
     if (owner !== id && ended === undefined) {
       if (owner !== undefined && !(await isDead(owner))) return;
+      const elsewhere = Object.values(document.value.runs).find((run) =>
+        isElsewhere(run, options.starter, clock.now()),
+      );
+      if (elsewhere !== undefined) {
+        log.warn(`${chain} waits for a scheduler on ${elsewhere.place}: ${elsewhere.id} is at work there`);
+        return;
+      }
       document = await writeDocument(store, document.uri, { ...document.value, owner: id }, document);
     }
-    if (document !== undefined) await driveChain(context, document);
+    if (document !== undefined) await driveChain({ ...context, signal }, document);
   };
 
   const finishBeginning = async (chain: string): Promise<void> => {
@@ -161,7 +176,9 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
   };
 
   /** Chains that are not over, and how each is seen to. */
-  const activeChains = async (): Promise<{ chains: string[]; takeCare: (chain: string) => Promise<void> }> => {
+  const activeChains = async (
+    signal: AbortSignal,
+  ): Promise<{ chains: string[]; takeCare: (chain: string) => Promise<void> }> => {
     const now = await beat();
     const dead = new Map<string, Promise<boolean>>();
     const isDead = (owner: string) => {
@@ -171,14 +188,14 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
     };
     const chains: string[] = [];
     for await (const { uri } of store.list(places.active)) chains.push(uri.slice(uri.lastIndexOf("/") + 1));
-    return { chains, takeCare: (chain) => attempt(chain, () => takeCareOf(chain, isDead)) };
+    return { chains, takeCare: (chain) => attempt(chain, () => takeCareOf(chain, isDead, signal)) };
   };
 
-  const tick = async (): Promise<void> => {
+  const tick = async (signal = new AbortController().signal): Promise<void> => {
     await beat();
     await fireTriggers();
     await attempt("looking for what is to be done", async () => {
-      const { chains, takeCare } = await activeChains();
+      const { chains, takeCare } = await activeChains(signal);
       await sideBySide(chains, AT_A_TIME, new AbortController().signal, takeCare);
     });
   };
@@ -201,7 +218,7 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
         nudge = new AbortController();
         fired = false;
         await attempt("looking for what is to be done", async () => {
-          const { chains, takeCare } = await activeChains();
+          const { chains, takeCare } = await activeChains(signal);
           for (const chain of chains) {
             if (inHand.size >= AT_A_TIME || inHand.has(chain) || signal.aborted) continue;
             inHand.set(
@@ -257,6 +274,12 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
       await leave().catch(() => undefined);
     },
   };
+}
+
+/** A run at work on another machine: only a scheduler there can see to it, until it is long overdue. */
+function isElsewhere(run: JobRun, starter: RunStarter, now: Date): boolean {
+  if (run.place === undefined || isOver(run) || isOverdue(run, now)) return false;
+  return run.place !== starter.place?.(run);
 }
 
 /**

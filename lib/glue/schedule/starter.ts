@@ -27,10 +27,21 @@ export interface Observation {
 /** Where runs take place. */
 export interface RunStarter {
   /**
+   * The machine that alone can start a run, and see to it afterwards; `undefined`: any can. Goes into `run.place`.
+   */
+  place?(run: JobRun): string | undefined;
+  /**
+   * Makes all that the run is started with, and starts nothing. Goes into `run.request`, as JSON, before {@link start}.
+   *
+   * @throws UserError as {@link start} does.
+   */
+  prepare?(run: RunInChain): Promise<unknown>;
+  /**
    * Starts a run. Asked again for the same run id, by whoever, it starts no other one.
    *
    * @returns what the run is known by: goes into `run.handle`.
-   * @throws UserError with exit code 69 or 75 when it is worth trying again; any other error ends the run as FAILED.
+   * @throws UserError with exit code 69 or 75 when it is worth trying again. Any other error ends the run as FAILED, unless it
+   *   leaves open whether the run was started: then the same one is started again.
    */
   start(run: RunInChain): Promise<string>;
   observe(run: RunInChain): Promise<Observation>;

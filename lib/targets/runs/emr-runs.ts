@@ -1,4 +1,4 @@
-import type { JobRunState, JobRunSummary } from "@aws-sdk/client-emr-serverless";
+import type { JobRunState, JobRunSummary, StartJobRunRequest } from "@aws-sdk/client-emr-serverless";
 import { UserError } from "../../errors.js";
 import { applicationProblems } from "../aws/emr-application.js";
 import { createEmrClient, emrFailure } from "../aws/emr-client.js";
@@ -38,9 +38,16 @@ export async function createEmrRuns(target: EmrRunTarget): Promise<RunService> {
       if (problems !== undefined) throw problems;
     },
 
-    async start(request) {
-      const { jobRunId } = await call("starting a job run", "emr-serverless:StartJobRun", async () =>
-        client.send(new sdk.StartJobRunCommand(emrJobRunRequest(target, request, await client.config.region()))),
+    async prepare(request) {
+      const body = await call("starting a job run", "emr-serverless:StartJobRun", async () =>
+        emrJobRunRequest(target, request, await client.config.region()),
+      );
+      return { service: "emr", body };
+    },
+
+    async start({ body }) {
+      const { jobRunId } = await call("starting a job run", "emr-serverless:StartJobRun", () =>
+        client.send(new sdk.StartJobRunCommand(body as StartJobRunRequest)),
       );
       if (jobRunId === undefined) throw new UserError("EMR_PROTOCOL", "EMR Serverless gave no id for the job run");
       return jobRunId;

@@ -40,6 +40,9 @@ export function glueJobDefinition(
     ...(workers === undefined ? {} : { NumberOfWorkers: workers }),
     ...(connections.length === 0 ? {} : { Connections: { Connections: [...connections] } }),
     ...(target.timeoutMinutes === undefined ? {} : { Timeout: target.timeoutMinutes }),
+    ...(request.maxConcurrentRuns === undefined
+      ? {}
+      : { ExecutionProperty: { MaxConcurrentRuns: request.maxConcurrentRuns } }),
     ...(target.attempts === undefined ? {} : { MaxRetries: target.attempts - 1 }),
   };
 }

@@ -1,9 +1,9 @@
-import type { JobRun, JobRunState } from "@aws-sdk/client-glue";
+import type { CreateJobRequest, Job, JobRun, JobRunState } from "@aws-sdk/client-glue";
 import { awsErrorName } from "../../aws.js";
 import { ExitCode, UserError } from "../../errors.js";
 import { createSdkGlueClient, glueFailure } from "../aws/glue-client.js";
 import { type GlueJobTarget, glueJobDefinition, glueRunArguments } from "./glue-request.js";
-import type { RunInfo, RunRequest, RunService } from "./service.js";
+import type { RunInfo, RunService } from "./service.js";
 
 const PHASES: Readonly<Record<JobRunState, RunInfo["phase"]>> = {
   STARTING: "waiting",
@@ -17,6 +17,15 @@ const PHASES: Readonly<Record<JobRunState, RunInfo["phase"]>> = {
   TIMEOUT: "failed",
   EXPIRED: "failed",
 };
+
+/** What a run is started with. */
+interface GlueRun {
+  readonly name: string;
+  readonly report: string;
+  readonly mayHaveStarted: boolean;
+  readonly definition: Omit<CreateJobRequest, "Name">;
+  readonly arguments: Record<string, string>;
+}
 
 /** What runs are started and asked for with. */
 export interface GlueRunTarget extends GlueJobTarget {
@@ -39,19 +48,19 @@ export async function createGlueRuns(target: GlueRunTarget): Promise<RunService>
       throw glueFailure(error, { doing, permission, role });
     }
   };
-  const exists = async (name: string): Promise<boolean> => {
+  const jobOf = async (name: string): Promise<Job | undefined> => {
     try {
-      await client.send(new sdk.GetJobCommand({ JobName: name }));
-      return true;
+      return (await client.send(new sdk.GetJobCommand({ JobName: name }))).Job;
     } catch (error) {
-      if (awsErrorName(error) === "EntityNotFoundException") return false;
+      if (awsErrorName(error) === "EntityNotFoundException") return undefined;
       throw error;
     }
   };
 
   /** A run has its report's place among its arguments, and the token is in it. */
-  const startedBefore = async ({ name, report }: RunRequest): Promise<string | undefined> => {
-    if (!(await call(`asking for Glue job ${name}`, "glue:GetJob", () => exists(name)))) return undefined;
+  const startedBefore = async ({ name, report }: Pick<GlueRun, "name" | "report">): Promise<string | undefined> => {
+    const job = await call(`asking for Glue job ${name}`, "glue:GetJob", () => jobOf(name));
+    if (job === undefined) return undefined;
     let NextToken: string | undefined;
     do {
       const page = await call(`listing the runs of ${name}`, "glue:GetJobRuns", () =>
@@ -70,24 +79,37 @@ export async function createGlueRuns(target: GlueRunTarget): Promise<RunService>
     // Glue has nothing to look at beforehand: the job is made with the run.
     async check() {},
 
-    async start(request) {
-      const before = request.mayHaveStarted === true ? await startedBefore(request) : undefined;
-      if (before !== undefined) return `${request.name}:${before}`;
+    async prepare(request) {
       const definition = await call("starting a job run", "glue:StartJobRun", async () =>
         glueJobDefinition(target, request, await client.config.region()),
       );
-      await call(`updating Glue job ${request.name}`, "glue:GetJob, glue:CreateJob and glue:UpdateJob", async () => {
-        if (await exists(request.name)) {
-          await client.send(new sdk.UpdateJobCommand({ JobName: request.name, JobUpdate: definition }));
+      const { name, report, mayHaveStarted = false } = request;
+      const body: GlueRun = { name, report, mayHaveStarted, definition, arguments: glueRunArguments(request) };
+      return { service: "glue", body };
+    },
+
+    async start({ body }) {
+      const request = body as GlueRun;
+      const { name } = request;
+      const before = request.mayHaveStarted ? await startedBefore(request) : undefined;
+      if (before !== undefined) return `${name}:${before}`;
+      await call(`updating Glue job ${name}`, "glue:GetJob, glue:CreateJob and glue:UpdateJob", async () => {
+        const job = await jobOf(name);
+        if (job !== undefined) {
+          // An update sets what it leaves out to its default: the job would be allowed one run at a time.
+          const kept = job.ExecutionProperty === undefined ? {} : { ExecutionProperty: job.ExecutionProperty };
+          const JobUpdate = { ...kept, ...request.definition };
+          await client.send(new sdk.UpdateJobCommand({ JobName: name, JobUpdate }));
         } else {
           const Tags = { ...target.tags, "glue-connect": "job" };
-          await client.send(new sdk.CreateJobCommand({ Name: request.name, ...definition, Tags }));
+          await client.send(new sdk.CreateJobCommand({ Name: name, ...request.definition, Tags }));
         }
       });
-      const { JobRunId } = await call(`starting Glue job ${request.name}`, "glue:StartJobRun", () =>
-        client.send(new sdk.StartJobRunCommand({ JobName: request.name, Arguments: glueRunArguments(request) })),
+      const { JobRunId } = await call(`starting Glue job ${name}`, "glue:StartJobRun", () =>
+        client.send(new sdk.StartJobRunCommand({ JobName: name, Arguments: request.arguments })),
       );
-      return `${request.name}:${JobRunId}`;
+      if (JobRunId === undefined) throw new UserError("GLUE_PROTOCOL", `Glue gave no id for the run of ${name}`);
+      return `${name}:${JobRunId}`;
     },
 
     async get(id) {

@@ -20,6 +20,8 @@ export interface RunRequest {
   readonly token: string;
   /** Somebody may have started it before. Glue knows no tokens: its runs are looked through first. */
   readonly mayHaveStarted?: true;
+  /** How many runs of a job of Glue's may be at work; left out it stays as it is. */
+  readonly maxConcurrentRuns?: number;
   readonly name: string;
   readonly launcher: string;
   readonly bundle: string;
@@ -33,12 +35,23 @@ export interface RunRequest {
   readonly argv: readonly string[];
 }
 
+/**
+ * All that a service is asked with to start a run, as plain JSON. Kept, and sent again after a lost answer, it is the same
+ * request, whatever settings and code have become meanwhile.
+ */
+export interface PreparedRun {
+  readonly service: "emr" | "glue";
+  readonly body: unknown;
+}
+
 /** Job runs of one cloud service. Every method throws `UserError`s that say what to do. */
 export interface RunService {
   readonly title: string;
   /** Looks whether a run could be started, before anything is uploaded. */
   check(): Promise<void>;
-  start(request: RunRequest): Promise<string>;
+  prepare(request: RunRequest): Promise<PreparedRun>;
+  /** @returns the run's id. */
+  start(run: PreparedRun): Promise<string>;
   get(id: string): Promise<RunInfo>;
   /** The newest first. */
   list(): AsyncIterable<RunInfo>;

@@ -79,14 +79,25 @@ describe.each(["emr", "glue"] as const)("%s", (target) => {
     glue: { role },
   };
   const starter = () =>
-    createCloudRuns({ settings, env: process.env, log: silentLogger, signal: new AbortController().signal });
+    createCloudRuns({
+      settings,
+      env: process.env,
+      log: silentLogger,
+      signal: new AbortController().signal,
+      maxConcurrentRuns: () => 3,
+    });
 
   test("who starts a run that was started before finds that run; another firing is another run", async () => {
     const first = runOf("2026-11-21T03:00:00.000Z");
-    const handle = await starter().start(first);
-    // Another scheduler, which doesn't know that it was started.
-    expect(await starter().start(first)).toBe(handle);
-    const other = await starter().start(runOf("2026-11-22T03:00:00.000Z"));
+    const prepared = async (one: ReturnType<typeof runOf>) => ({
+      ...one,
+      run: { ...one.run, request: await starter().prepare?.(one) },
+    });
+    const ready = await prepared(first);
+    const handle = await starter().start(ready);
+    // Another scheduler, which doesn't know that it was started; the request went through the state, as JSON.
+    expect(await starter().start(JSON.parse(JSON.stringify(ready)))).toBe(handle);
+    const other = await starter().start(await prepared(runOf("2026-11-22T03:00:00.000Z")));
     expect(other).not.toBe(handle);
     const seen = await starter().observe({ ...first, run: { ...first.run, handle } });
     expect(["STARTING", "RUNNING", "SUCCEEDED"]).toContain(seen.state);

@@ -292,11 +292,10 @@ test.each([
     place === "emr"
       ? await createEmrRuns({ ...target, applicationId: "00fakeapplication" })
       : await createGlueRuns({ ...target, jobName: "nightly" });
-  if (place === "glue") await service.start({ ...REQUEST, name: `nightly-${bucket}-errors` });
+  if (place === "glue") await service.start(await service.prepare({ ...REQUEST, name: `nightly-${bucket}-errors` }));
   fake.behaviour.error = { operation, name, message, status: name.startsWith("AccessDenied") ? 403 : 400 };
-  const refused = await service
-    .start({ ...REQUEST, name: `nightly-${bucket}-errors` })
-    .catch((error: unknown) => error);
+  const prepared = await service.prepare({ ...REQUEST, name: `nightly-${bucket}-errors` });
+  const refused = await service.start(prepared).catch((error: unknown) => error);
   expect(refused).toMatchObject({ code, hint: expect.stringMatching(hint) });
 });
 
@@ -313,7 +312,7 @@ test("the emulator takes the same requests: a run is started, asked for and list
   const applicationId = created.applicationId ?? "";
   const service = await createEmrRuns({ aws, applicationId, role: ROLE, packages: ["iceberg"], attempts: 2 });
   await service.check();
-  const id = await service.start(REQUEST);
+  const id = await service.start(await service.prepare(REQUEST));
   expect(await service.get(id)).toMatchObject({ id, name: "nightly", phase: "succeeded" });
   const listed: string[] = [];
   for await (const run of service.list()) listed.push(run.id);
