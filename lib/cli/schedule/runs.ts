@@ -24,13 +24,13 @@ export async function listScheduledRuns(
     if (found.length >= limit) break;
   }
   const shown = found.slice(0, limit);
-  await write(io.stdout, json ? `${JSON.stringify(shown, null, 2)}\n` : table(shown.map(runLine)));
+  await write(io.stdout, json ? `${JSON.stringify(shown.map(withoutSecrets), null, 2)}\n` : table(shown.map(runLine)));
 }
 
 /** How a run goes that a trigger has started; 1 when it has failed. */
 export async function scheduledStatus(schedule: Schedule, id: string, json: boolean, io: CliIo): Promise<ExitCode> {
   const run = await runOf(schedule, id);
-  await write(io.stdout, json ? `${JSON.stringify(run, null, 2)}\n` : describe(run));
+  await write(io.stdout, json ? `${JSON.stringify(withoutSecrets(run), null, 2)}\n` : describe(run));
   return isOver(run) && run.state !== "SUCCEEDED" && run.state !== "STOPPED" ? ExitCode.failed : ExitCode.ok;
 }
 
@@ -79,6 +79,13 @@ async function runOf({ control }: Schedule, id: string): Promise<JobRun> {
     hint: "`glue-connect runs` lists them",
     exitCode: ExitCode.usage,
   });
+}
+
+/** A run as others may see it: its arguments as the text shows them, and not the request, which has them all again. */
+function withoutSecrets({ request: _, given, ...run }: JobRun): JobRun {
+  const hide = (all: Readonly<Record<string, string>>) =>
+    Object.fromEntries(Object.entries(all).map(([name, value]) => [name, String(hideSecrets([name], value))]));
+  return { ...run, arguments: hide(run.arguments), ...(given === undefined ? {} : { given: hide(given) }) };
 }
 
 function describe(run: JobRun): string {

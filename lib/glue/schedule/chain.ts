@@ -3,6 +3,7 @@ import {
   type Cause,
   type Chain,
   chainId,
+  chainOfRun,
   type FiredTrigger,
   isOver,
   type JobRun,
@@ -205,6 +206,17 @@ export function statisticsOf(chain: Chain): Statistics {
   };
 }
 
+/** The index of the action that started a run: one trigger may start a job twice. -1 when there is none for its job any more. */
+function actionOf(run: JobRun, definition: TriggerEntry | undefined, taken: ReadonlySet<string>): number {
+  const { id, job, trigger } = run;
+  const actions = definition?.actions ?? [];
+  const chain = chainOfRun(id) ?? "";
+  const first = id.replace(/_attempt_\d+$/, "");
+  const isFree = (action: TriggerAction, index: number) => action.job === job && !taken.has(`${trigger} ${index}`);
+  const same = actions.findIndex((action, index) => isFree(action, index) && runId(chain, trigger, index, 0) === first);
+  return same >= 0 ? same : actions.findIndex(isFree);
+}
+
 /** What resuming begins with. */
 export interface Resumption {
   readonly namespace: string;
@@ -232,14 +244,18 @@ export function resumeChain({ namespace, from, jobs, definitions, cause, now }: 
   }
   const firstAgain = again.filter((run) => !run.predecessors.some(({ runId }) => dropped.has(runId)));
   const kept = last.filter((run) => !dropped.has(run.id)).map((run): JobRun => ({ ...run, carried: true }));
+  const taken = new Set<string>();
   const begun = firstAgain.map((run): JobRun => {
     const trigger = definitions.triggers[run.trigger];
-    const index = trigger?.actions.findIndex(({ job }) => job === run.job) ?? -1;
+    const index = actionOf(run, trigger, taken);
+    taken.add(`${run.trigger} ${index}`);
     const action = trigger?.actions[index];
     const { stop: _, ...same } = unstarted(run);
     const predecessors = kept.filter((one) => run.predecessors.some(({ runId }) => runId === one.id));
     if (action !== undefined) return newRun(id, run.trigger, action, index, predecessors, definitions, now);
-    return { ...same, id: runId(id, run.trigger, 0, 0), attempt: 0, state: "STARTING", created: now.toISOString() };
+    // Its action is in the configuration no more: a number that no action has.
+    const after = (trigger?.actions.length ?? 0) + last.indexOf(run);
+    return { ...same, id: runId(id, run.trigger, after, 0), attempt: 0, state: "STARTING", created: now.toISOString() };
   });
   const { [from.trigger]: started, ...others } = from.triggers;
   const stillFired = Object.entries(others).filter(([name]) => [...kept, ...begun].some((run) => run.trigger === name));

@@ -51,12 +51,14 @@ export interface PollEvents {
 export async function pollEvents(options: PollEvents): Promise<void> {
   const { store, uri, trigger, record, now, begin } = options;
   if (record.state === "ACTIVATED") {
-    await changeDocument<EventRecord>(store, uri, async (before) => {
+    // Also when it is listed again, because another was faster: two looks in one poll tell nothing.
+    const before = options.watch.looks;
+    await changeDocument<EventRecord>(store, uri, async (known) => {
       // After the record was read: what it knows and the list hasn't is gone for sure.
-      const found = await objectsBelow(options);
-      const next =
-        before?.since === record.since ? collect(before, found, trigger, now) : baseline(before, found, record.since);
-      return next === before ? undefined : next;
+      const found = await objectsBelow(options, before);
+      const from = known?.since === record.since ? known : baseline(known, found, record.since);
+      const next = collect(from, found, trigger, now);
+      return next === known ? undefined : next;
     });
   }
   const pending = (await changeDocument<EventRecord>(store, uri, () => undefined))?.value.pending ?? [];
@@ -70,9 +72,24 @@ export async function pollEvents(options: PollEvents): Promise<void> {
   }
 }
 
-/** What is there when the trigger is activated happened before. */
+/**
+ * What is older than the activation happened before it; what came between it and the first look is an event. Events that waited
+ * when the trigger was deactivated go on waiting.
+ */
 function baseline(before: EventRecord | undefined, found: readonly FoundObject[], since: string): EventRecord {
-  return { since, seen: found.map(mark), waiting: [], pending: before?.pending ?? [] };
+  const known = new Set(before?.seen);
+  // S3 tells whole seconds.
+  const from = Math.floor(Date.parse(since) / 1_000) * 1_000;
+  const old = found.map((object) => ({ object, mark: mark(object) }));
+  const seen = old.filter(({ object, mark }) => known.has(mark) || Date.parse(object.modified) < from);
+  const opened = before?.opened === undefined ? {} : { opened: before.opened };
+  return {
+    since,
+    seen: seen.map(({ mark }) => mark),
+    waiting: before?.waiting ?? [],
+    ...opened,
+    pending: before?.pending ?? [],
+  };
 }
 
 /** New objects, and the batches that they fill; the same record when nothing has changed. */
@@ -109,12 +126,15 @@ function causeOf(events: readonly WatchedObject[], now: Date): Cause {
   return { time: now.toISOString(), key: shortHash(JSON.stringify(events)), events };
 }
 
-async function objectsBelow({ store, trigger, watch }: PollEvents): Promise<FoundObject[]> {
+async function objectsBelow(
+  { store, trigger, watch }: PollEvents,
+  before: EventWatch["looks"],
+): Promise<FoundObject[]> {
   const { prefix, suffix = "" } = trigger.event;
   const found: FoundObject[] = [];
   const looks = new Map<string, string>();
   // A file is there before it is whole; an object on S3 isn't.
-  const isWhole = (uri: string, etag: string) => !isFileUri(prefix) || watch.looks.get(uri) === etag;
+  const isWhole = (uri: string, etag: string) => !isFileUri(prefix) || before.get(uri) === etag;
   for await (const { uri, etag, modified } of store.list(prefix)) {
     if (!uri.endsWith(suffix)) continue;
     looks.set(uri, etag);

@@ -36,7 +36,7 @@ export interface SchedulerOptions {
 export interface Scheduler {
   readonly id: string;
   /** Does all that is to be done now. What fails is logged, and tried again by the next one. */
-  tick(): Promise<void>;
+  tick(signal?: AbortSignal): Promise<void>;
   /** Goes on until the signal is aborted, and then leaves. */
   run(signal: AbortSignal): Promise<void>;
   /** Gives its chains to others at once; runs go on. */

@@ -11,6 +11,8 @@ export interface TriggerRecord {
   readonly schedule?: string;
   /** Firings up to here have been decided on. */
   readonly through?: string;
+  /** The schedule of another configuration on the same state, or of the one before; and when it was given up. */
+  readonly other?: { readonly schedule: string; readonly through: string; readonly until: string };
   /** Due times that are to be fired. */
   readonly pending: readonly string[];
 }
@@ -58,9 +60,8 @@ export function decide(
   now: Date,
 ): TriggerRecord {
   if (record.state !== "ACTIVATED") return record;
-  // Another schedule counts from when it is seen: it has missed nothing.
   if (record.schedule !== trigger.schedule || record.through === undefined) {
-    return { ...record, schedule: trigger.schedule, through: now.toISOString() };
+    return decide(withSchedule(record, trigger.schedule, now), trigger, missed, now);
   }
   const after = new Date(record.through);
   const latest = latestFiring(trigger.schedule, now);
@@ -71,6 +72,24 @@ export function decide(
     ...record,
     through: (due.at(-1) ?? latest).toISOString(),
     pending: [...record.pending, ...kept.map((time) => time.toISOString())],
+  };
+}
+
+/**
+ * Another schedule counts from when it is seen: it has missed nothing. But while schedulers with two configurations work on one
+ * state, as when they are brought up to date one by one, each goes on where it was.
+ */
+function withSchedule(record: TriggerRecord, schedule: string, now: Date): TriggerRecord {
+  const { other } = record;
+  const until = now.toISOString();
+  const isBack = other?.schedule === schedule && now.getTime() - Date.parse(other.until) < GRACE_MS;
+  return {
+    ...record,
+    schedule,
+    through: isBack ? other.through : until,
+    ...(record.schedule === undefined || record.through === undefined
+      ? {}
+      : { other: { schedule: record.schedule, through: record.through, until } }),
   };
 }
 

@@ -16,6 +16,12 @@ const request: RunRequest = {
 };
 
 describe("a job run's request", () => {
+  test("of Glue: how many runs may be at work is said where it is known, and else left as it is", () => {
+    const most = (own: object) => glueJobDefinition({ role, packages: [] }, { ...request, ...own }, "eu-central-1");
+    expect(most({ maxConcurrentRuns: 3 }).ExecutionProperty).toEqual({ MaxConcurrentRuns: 3 });
+    expect(most({})).not.toHaveProperty("ExecutionProperty");
+  });
+
   test("of EMR Serverless: what a scheduler can start, too, with its own token", () => {
     const target = { applicationId: "00f", role, packages: ["iceberg"], jars: ["s3://mine/x.jar"] } as const;
     expect(emrJobRunRequest(target, request, "eu-central-1")).toEqual({

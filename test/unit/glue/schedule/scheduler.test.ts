@@ -1,13 +1,14 @@
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, rm, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { describe, expect, test } from "vitest";
 import { UserError } from "../../../../lib/errors.js";
 import { statisticsOf } from "../../../../lib/glue/schedule/chain.js";
+import { pollEvents } from "../../../../lib/glue/schedule/events.js";
 import { createSimulatedClock } from "../../../../lib/glue/schedule/simulate.js";
 import { createFileStore } from "../../../../lib/storage/file-store.js";
 import { createMemoryStore, fileUriOfPath, isFileUri, type ObjectStore } from "../../../../lib/storage/index.js";
-import { createWorld, START } from "./world.js";
+import { createWorld, definitionsOf, START } from "./world.js";
 
 const jobs = { a: { job: "athena-cdc" }, b: { job: "jdbc-cdc" }, c: { job: "./c.ts" } };
 const hourly = { type: "SCHEDULED", schedule: "cron(0 * * * ? *)", actions: [{ job: "a" }], startOnCreation: true };
@@ -86,6 +87,23 @@ describe("SCHEDULED", () => {
     expect(await second.runs()).toEqual([]);
     await second.at("2026-01-05T00:55:00Z");
     expect(await second.runs()).toEqual(["a RUNNING"]);
+  });
+
+  test("two configurations on one state: each of the two schedules fires when it is due", async () => {
+    const first = createWorld({ jobs, triggers: { hourly } });
+    const { store, clock } = first;
+    const half = { ...hourly, schedule: "cron(30 * * * ? *)" };
+    const second = createWorld({ jobs, triggers: { hourly: half } }, { store, clock });
+    for (let minute = 0; minute < 121; minute++) {
+      await first.pass(1);
+      await second.scheduler.tick();
+    }
+    expect((await first.chains()).map(({ cause }) => cause.time.slice(11, 16))).toEqual([
+      "00:30",
+      "01:00",
+      "01:30",
+      "02:00",
+    ]);
   });
 
   test("a trigger's arguments go over the job's, and so do its minutes", async () => {
@@ -497,6 +515,23 @@ describe("workflows", () => {
     expect(world.starter.started).toHaveLength(7);
   });
 
+  test("resuming starts both runs of a job that one trigger starts twice", async () => {
+    const twice = {
+      type: "ON_DEMAND",
+      actions: ["x", "y"].map((day) => ({ job: "a", arguments: { day } })),
+      ...inside,
+    };
+    const many = { ...jobs, a: { job: "x", maxConcurrentRuns: 5 } };
+    const world = createWorld({ jobs: many, workflows: { w: {} }, triggers: { start: twice } });
+    world.result("a", { state: "FAILED" }, { state: "FAILED" }, { state: "SUCCEEDED" });
+    const chain = await world.control.runWorkflow("w", {});
+    await world.pass(3);
+    await world.control.resumeWorkflow(chain, []);
+    await world.pass(3);
+    const runs = Object.values((await world.chains()).at(-1)?.runs ?? {});
+    expect(runs.map(({ state, arguments: { day } }) => `${day} ${state}`)).toEqual(["x SUCCEEDED", "y SUCCEEDED"]);
+  });
+
   test("a workflow's triggers don't see runs of others", async () => {
     const world = createWorld({ ...config(), triggers: { ...config().triggers, hourly } });
     await world.scheduler.tick();
@@ -526,7 +561,7 @@ describe("EVENT", () => {
   test("an object that comes after the activation fires it, once; so does one that is written over", async () => {
     const world = createWorld(config(1, 900));
     await world.store.put("s3://in/exports/old.parquet", "old");
-    await world.scheduler.tick();
+    await world.pass(1);
     await world.store.put("s3://in/exports/new.parquet", "1");
     await world.store.put("s3://in/exports/readme.txt", "1");
     await world.store.put("s3://in/other/x.parquet", "1");
@@ -557,6 +592,94 @@ describe("EVENT", () => {
     expect((await urisOf(world))[1]).toEqual(["4.parquet"]);
   });
 
+  test("an object that comes between the activation and the first look is an event", async () => {
+    const world = createWorld(config(1, 900));
+    await world.store.put("s3://in/exports/old.parquet", "1");
+    world.clock.advanceTo(new Date("2026-01-05T00:01:00.400Z"));
+    await world.control.startTrigger("files");
+    await world.store.put("s3://in/exports/early.parquet", "1");
+    await world.pass(2);
+    expect(await urisOf(world)).toEqual([["early.parquet"]]);
+  });
+
+  test("events that wait for a full batch when it is deactivated aren't lost", async () => {
+    const world = createWorld(config(3, 300));
+    await world.scheduler.tick();
+    await world.pass(1);
+    await world.store.put("s3://in/exports/1.parquet", "1");
+    await world.pass(1);
+    await world.control.stopTrigger("files");
+    await world.pass(2);
+    await world.control.startTrigger("files");
+    await world.pass(10);
+    expect(await urisOf(world)).toEqual([["1.parquet"]]);
+  });
+
+  test("a batch that comes while the workflow or its job is at work waits for it", async () => {
+    const { workflows: _, ...rest } = config(1, 900);
+    const world = createWorld({ ...rest, workflows: { w: { maxConcurrentRuns: 1 } } });
+    world.result("a", { minutes: 5 });
+    await world.scheduler.tick();
+    await world.pass(1);
+    for (const name of ["1", "2"]) await world.store.put(`s3://in/exports/${name}.parquet`, name);
+    await world.pass(2);
+    expect(await world.runs()).toEqual(expect.arrayContaining(["a RUNNING", "a WAITING"]));
+    await world.pass(12);
+    expect(await world.runs()).toEqual(["a SUCCEEDED", "a SUCCEEDED"]);
+    const job = createWorld(config(1, 900));
+    job.result("a", { minutes: 5 });
+    await job.scheduler.tick();
+    await job.pass(1);
+    for (const name of ["1", "2"]) await job.store.put(`s3://in/exports/${name}.parquet`, name);
+    await job.pass(14);
+    expect(await job.runs()).toEqual(["a SUCCEEDED", "a SUCCEEDED"]);
+  });
+
+  test("a list that is made again in one poll doesn't make a file look the same twice", async () => {
+    const clock = createSimulatedClock(START);
+    const store = createMemoryStore(clock.now);
+    const uri = "s3://state/events";
+    const trigger = definitionsOf(config(1, 900, "file:///in/")).triggers.files;
+    if (trigger?.type !== "EVENT") throw new Error("no trigger");
+    const files = new Map<string, string>();
+    let conflicts = 0;
+    const conflicting: ObjectStore = {
+      ...store,
+      async *list() {
+        for (const [name, etag] of files) yield { uri: `file:///in/${name}`, etag, modified: clock.now(), size: 1 };
+      },
+      put: async (where, body, condition) => {
+        if (conflicts-- > 0) throw new UserError("PRECONDITION_FAILED", "somebody was faster");
+        return store.put(where, body, condition);
+      },
+    };
+    const fired: string[] = [];
+    const record = { state: "ACTIVATED", since: START.toISOString(), pending: [] } as const;
+    const watch = { looks: new Map<string, string>() };
+    const poll = () =>
+      pollEvents({
+        store: conflicting,
+        uri,
+        trigger,
+        record,
+        watch,
+        now: clock.now(),
+        begin: async ({ events }) => void fired.push(...(events ?? []).map(({ etag }) => etag)),
+      });
+    await poll();
+    files.set("other.parquet", "other");
+    await poll();
+    // The other file is whole now, and is to be written down; but somebody else is faster.
+    files.set("large.parquet", "half");
+    conflicts = 1;
+    await poll();
+    files.set("large.parquet", "whole");
+    await poll();
+    expect(fired).toEqual(["other"]);
+    await poll();
+    expect(fired).toEqual(["other", "whole"]);
+  });
+
   test("while it isn't active, nothing is an event; what came meanwhile isn't one afterwards", async () => {
     const world = createWorld(config(1, 900));
     await world.scheduler.tick();
@@ -577,6 +700,8 @@ describe("EVENT", () => {
       const [state, files] = [createMemoryStore(clock.now), createFileStore()];
       const store: ObjectStore = { ...state, list: (prefix) => (isFileUri(prefix) ? files : state).list(prefix) };
       await writeFile(path.join(folder, "before.parquet"), "x");
+      const before = new Date(START.getTime() - 60_000);
+      await utimes(path.join(folder, "before.parquet"), before, before);
       const world = createWorld(config(1, 900, `${fileUriOfPath(folder)}/`), { store, clock });
       await world.pass(2);
       await writeFile(path.join(folder, "large.parquet"), "half");
