@@ -63,6 +63,8 @@ export interface CellWrite {
 interface Value {
   readonly column: string;
   readonly value: Column;
+  /** Whether there is something in it that keeps the row. */
+  readonly holds: Column;
 }
 
 /** What the files of a folder keep of cells. */
@@ -109,7 +111,7 @@ export function keptCells({ manifest }: Folder): KeptCells {
       const [ttl, writetime] = KINDS.map((kind) => freeName(`glue_${kind}`, taken));
       const elapsed = f.greatest(f.unix_seconds(f.current_timestamp()).minus(Math.floor(exportedAt / 1000)), f.lit(0));
       const fileValue = (name: string) => f.col(quoteName(fileColumn(name)));
-      const kept = values.flatMap(({ column, value }) => {
+      const kept = values.flatMap(({ column, value, holds }) => {
         const names = cells[column];
         if (names === undefined) return [];
         const left = names.ttl === undefined ? f.lit(null).cast("int") : fileValue(names.ttl).minus(elapsed);
@@ -118,6 +120,7 @@ export function keptCells({ manifest }: Folder): KeptCells {
           {
             column,
             left,
+            holds,
             lives: value.isNotNull().and(f.coalesce(expired.not(), f.lit(true))),
             // One that has expired on the way is none.
             value: f.when(f.coalesce(expired, f.lit(false)).not(), value),
@@ -127,12 +130,10 @@ export function keptCells({ manifest }: Folder): KeptCells {
       });
       // The row itself lives as long as the longest of its cells: without a TTL it would stay when all of them have gone.
       const stays = [
-        ...plain.map(({ value }) => value.isNotNull()),
-        ...kept.map(({ lives, left }) => lives.and(left.isNull())),
+        ...plain.map(({ holds }) => holds),
+        ...kept.map(({ lives, left, holds }) => lives.and(left.isNull()).and(holds)),
         // Nothing but a key: it isn't known for how long.
-        f
-          .not(kept.map(({ value }) => value.isNotNull()).reduce((a, b) => a.or(b), f.lit(false)))
-          .and(noneExpired(kept)),
+        f.not(kept.map(({ holds }) => holds).reduce((a, b) => a.or(b), f.lit(false))).and(noneExpired(kept)),
       ].reduce((a, b) => a.or(b));
       const longest = kept
         .map(({ lives, left }) => f.when(lives, left))

@@ -80,7 +80,10 @@ export async function columnsOf(
         );
         return [];
       }
-      return [{ column, isKey, value, isSure: sameType(field.dataType, dataType) }];
+      // A collection that isn't there comes as an empty one.
+      const isCollection = dataType.kind === "array" || dataType.kind === "map";
+      const holds = isCollection ? f.coalesce(f.size(value).gt(0), f.lit(false)) : value.isNotNull();
+      return [{ column, isKey, value, holds, isSure: sameType(field.dataType, dataType) }];
     }
     if (isKey) problems.push(`the key column ${column} is missing in the files`);
     return [];
