@@ -164,8 +164,6 @@ def main():
             **os.environ,
             "SPARK_REMOTE": f"sc://127.0.0.1:{port}/;use_ssl=false;token={token}",
             "GLUE_CONNECT_REPORT_FILE": report,
-            # Where Linux's signal for a parent's death doesn't come, the job looks for itself.
-            "GLUE_CONNECT_LAUNCHER_PID": str(os.getpid()),
         }
         if ours.get("region"):
             env.setdefault("AWS_REGION", ours["region"])

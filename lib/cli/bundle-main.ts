@@ -19,7 +19,6 @@ export async function runBundle(job: Job): Promise<never> {
   for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {});
   const progress = createProgress(io, { debug: (io.env.GLUE_CONNECT_DEBUG ?? "") !== "", color: false });
   const interrupt = interruptible(() => progress.log.warn("interrupted: stopping the query and rolling back"));
-  const watch = watchLauncher(Number(io.env.GLUE_CONNECT_LAUNCHER_PID), interrupt.signal);
   const { settings } = resolveConfig({ env: io.env });
   const { postgresUrl, catalog = "glue", remote } = settings;
   const { report, exitCode, stack } = await runJob(job, process.argv.slice(2), {
@@ -30,7 +29,6 @@ export async function runBundle(job: Job): Promise<never> {
     onStep: progress.onStep,
     signal: interrupt.signal,
   });
-  clearInterval(watch);
   progress.end();
   if (stack !== undefined) await write(io.stderr, `${printable(stack)}\n`);
   const style = styleFor(io.stdout, io.env, false);
@@ -43,16 +41,4 @@ export async function runBundle(job: Job): Promise<never> {
   const problem = file === "" ? undefined : await writeReport(report, file);
   if (problem !== undefined) await write(io.stderr, `${printable(problem.describe())}\n`);
   process.exit(exitCode === ExitCode.ok && problem !== undefined ? problem.exitCode : exitCode);
-}
-
-/** A launcher that was killed can't tell us, and the kernel's signal for that doesn't always come: then it is as if it had. */
-function watchLauncher(launcher: number, interrupted: AbortSignal): NodeJS.Timeout | undefined {
-  if (!(launcher > 0)) return undefined;
-  const watch = setInterval(() => {
-    if (process.ppid === launcher) return;
-    clearInterval(watch);
-    // A second signal would end this process before it has cleared up.
-    if (!interrupted.aborted) process.kill(process.pid, "SIGTERM");
-  }, 500);
-  return watch.unref();
 }

@@ -37,8 +37,9 @@ export interface ClientOptions {
 
 type UnaryMethod = DescMethod & { readonly methodKind: "unary" };
 
-/** Calls that clean up are not worth minutes of retries. */
+/** Calls that clean up are not worth minutes of retries: who gives up a query often does so because the server is dying. */
 const CLEANUP_DEADLINE_MS = 10_000;
+const cleanupRetryPolicy: RetryPolicy = { ...defaultRetryPolicy, name: "cleanup", maxRetries: 4, maxBackoffMs: 3_000 };
 
 /** A token may have expired on the way, or be revoked: a few tries with new headers tell which. */
 const renewedHeaders: RetryPolicy = {
@@ -161,11 +162,11 @@ export class SparkConnectClient {
   /** Interrupts operations; answers the ids of those that ran. */
   async interrupt(
     what: "all" | { readonly tag: string } | { readonly operationId: string },
-    options: { readonly deadlineMs?: number; readonly sessionId?: string } = {},
+    options: { readonly deadlineMs?: number; readonly sessionId?: string; readonly retry?: RetryState } = {},
   ): Promise<string[]> {
     const method = SparkConnectService.method.interrupt;
     const type = InterruptRequest_InterruptType;
-    const response = await this.#retrying(undefined, () =>
+    const response = await this.#retrying(options.retry ?? this.#retryState(undefined), () =>
       this.#transport.unary(
         method,
         create(method.input, {
@@ -213,7 +214,8 @@ export class SparkConnectClient {
         this.#release(operationId, { case: "releaseUntil", value: { responseId } }),
       releaseAll: (operationId) => this.#release(operationId, { case: "releaseAll", value: {} }),
       interrupt: async (operationId) => {
-        await this.interrupt({ operationId }, { deadlineMs: CLEANUP_DEADLINE_MS }).catch(() => []);
+        const retry = this.#retryState(undefined, [cleanupRetryPolicy]);
+        await this.interrupt({ operationId }, { deadlineMs: CLEANUP_DEADLINE_MS, retry }).catch(() => []);
       },
       toError: (error) => this.#toError(error),
     };
@@ -244,7 +246,9 @@ export class SparkConnectClient {
     try {
       const request = create(method.input, init) as MessageShape<M["input"]>;
       const { signal } = signals;
-      const response = await this.#retrying(signal, () => this.#transport.unary(method, request, { signal }));
+      const response = await this.#retrying(this.#retryState(signal), () =>
+        this.#transport.unary(method, request, { signal }),
+      );
       this.#observe(response);
       return response;
     } finally {
@@ -252,8 +256,7 @@ export class SparkConnectClient {
     }
   }
 
-  async #retrying<T>(signal: AbortSignal | undefined, call: () => Promise<T>): Promise<T> {
-    const retry = this.#retryState(signal);
+  async #retrying<T>(retry: RetryState, call: () => Promise<T>): Promise<T> {
     for (;;) {
       try {
         return await call();
@@ -263,9 +266,11 @@ export class SparkConnectClient {
     }
   }
 
-  #retryState(signal: AbortSignal | undefined): RetryState {
-    const { retryPolicies, clock } = this.#options;
-    const policies = retryPolicies ?? [defaultRetryPolicy];
+  #retryState(
+    signal: AbortSignal | undefined,
+    policies = this.#options.retryPolicies ?? [defaultRetryPolicy],
+  ): RetryState {
+    const { clock } = this.#options;
     const all = this.#transport.renewsHeaders ? [...policies, renewedHeaders] : policies;
     return new RetryState(all, clock ?? systemClock, signal);
   }

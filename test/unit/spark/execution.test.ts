@@ -240,6 +240,18 @@ describe("reattachable execution", () => {
     expect(server.releasedAll).toHaveLength(1);
   });
 
+  it("does not wait minutes to interrupt a query on a server that is gone", async () => {
+    server.streams = [{ send: 2, after: "hang" }];
+    const controller = new AbortController();
+    const rows = spark.range(6).collect({ signal: controller.signal });
+    await vi.waitUntil(() => server.openStreams === 1);
+    server.stop();
+    controller.abort(new Error("interrupted by SIGTERM"));
+    await expect(rows).rejects.toMatchObject({ code: "OPERATION_CANCELED" });
+    expect(clock.sleeps.length).toBeGreaterThan(0);
+    expect(clock.sleeps.reduce((sum, ms) => sum + ms, 0)).toBeLessThan(10_000);
+  });
+
   it("interrupts the operation on the server when its signal fires, and rejects", async () => {
     server.streams = [{ send: 2, after: "hang" }];
     const controller = new AbortController();
