@@ -59,7 +59,7 @@ export async function main(argv: readonly string[], root: string): Promise<numbe
         program.error(`There is no bench ${name}; there are: ${Object.keys(BENCHES).join(", ")}`);
       const python = await peersPython(root, log);
       log("Starting Spark and PostgreSQL");
-      await using servers = await BenchServers.start();
+      await using servers = await BenchServers.start(name === "keyspaces-diff" ? { profile: "cassandra" } : {});
       const before = load();
       const started = new Date();
       const { rows, reps, only } = flags;

@@ -9,6 +9,11 @@ export interface ResultRow {
   readonly runs: readonly Runs[];
 }
 
+/** A line of a bench that writes so many rows. */
+export interface RateRow extends ResultRow {
+  readonly rows: number;
+}
+
 /** The middle one, or the mean of the two in the middle. */
 export function median(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b);
@@ -75,6 +80,26 @@ export function stepTable(rows: readonly ResultRow[]): string {
       .filter(({ seconds }) => seconds >= 0.05)
       .map(({ step, seconds }) => `${step} ${seconds.toFixed(2)}`);
     lines.push(`| ${name} | ${rest < 0 ? "steps at once" : rest.toFixed(2)} | ${shown.join(", ")} |`);
+  }
+  return lines.join("\n");
+}
+
+/**
+ * Rows a second, a line a contender.
+ *
+ * @param steps names of the steps of ours that write: their own rate is told, too.
+ */
+export function rateTable(results: readonly RateRow[], steps: readonly string[]): string {
+  const lines = ["| row | | rows a second | in the writing steps alone |", "|---|---|---:|---:|"];
+  const rate = (rows: number, seconds: number) => Math.round(rows / seconds).toLocaleString("en-US");
+  for (const { name, rows, runs } of results) {
+    for (const one of runs) {
+      const writing = one.steps.map((taken) => steps.reduce((sum, step) => sum + (taken[step] ?? 0), 0));
+      lines.push(
+        `| ${one === runs[0] ? name : ""} | ${one.name === OURS ? `**${OURS}**` : one.name} | ${rate(rows, of(one, "seconds"))} | ` +
+          `${writing.length === 0 ? "" : rate(rows, median(writing))} |`,
+      );
+    }
   }
   return lines.join("\n");
 }

@@ -8,6 +8,7 @@ import {
   ensureSpark,
   type LocalPostgres,
   type LocalSpark,
+  type LocalSparkOptions,
   stopPostgres,
   stopSpark,
 } from "../../lib/targets/index.js";
@@ -40,14 +41,15 @@ export class BenchServers implements AsyncDisposable {
     this.database = database;
   }
 
-  static async start(): Promise<BenchServers> {
+  /** @param features of Spark, beside what all benches have. */
+  static async start(features: Pick<LocalSparkOptions, "profile"> = {}): Promise<BenchServers> {
     const folder = mkdtempSync(join(tmpdir(), "glue-connect-bench-"));
     // Open to the account that root's PostgreSQL runs as, so that all there is lies in here and goes with it.
     chmodSync(folder, 0o711);
     process.once("exit", () => rmSync(folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 }));
     const options = { home: join(folder, "state"), ownerPid: process.pid, idleMinutes: 0 };
     try {
-      const [spark, postgres] = await Promise.all([ensureSpark(options), ensurePostgres(options)]);
+      const [spark, postgres] = await Promise.all([ensureSpark({ ...options, ...features }), ensurePostgres(options)]);
       const session = await SparkSession.builder().remote(spark.remote).getOrCreate();
       const database = new pg.Client(postgres.url);
       await database.connect();

@@ -2,7 +2,14 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
-import { median, resultTable, stepTable, verdictTable, writeSection } from "../../../bench/harness/results.js";
+import {
+  median,
+  rateTable,
+  resultTable,
+  stepTable,
+  verdictTable,
+  writeSection,
+} from "../../../bench/harness/results.js";
 
 const measures = (...seconds: number[]) =>
   seconds.map((one) => ({ seconds: one, clientCpu: 1, sparkCpu: 2, postgresCpu: 3, clientPeakMb: 90.4 }));
@@ -44,6 +51,20 @@ test("steps are medians over the runs, a step that a run hadn't counts as nothin
     runs: [{ name: "ours", measures: measures(4), steps: [{ read: 3, write: 2 }] }],
   };
   expect(stepTable([atOnce]).split("\n").at(-1)).toBe("| two tables | steps at once | read 3.00, write 2.00 |");
+});
+
+test("rows a second, of ours also in the steps that write", () => {
+  const steps = [
+    { read: 1, write: 1, delete: 1 },
+    { read: 1, write: 4 },
+    { read: 1, write: 2 },
+  ];
+  const runs = [{ ...row.runs[0], name: "ours", measures: measures(9, 2, 4), steps }, ...row.runs.slice(2, 3)];
+  expect(
+    rateTable([{ name: "10,000 upserts", rows: 10_000, runs }], ["write", "delete"])
+      .split("\n")
+      .slice(2),
+  ).toEqual(["| 10,000 upserts | **ours** | 2,500 | 5,000 |", "|  | best | 1,667 |  |"]);
 });
 
 test("a bench replaces its own section of the file and keeps the rest", () => {
