@@ -69,6 +69,14 @@ export const writeArguments = {
   }),
 };
 
+export const resumeArguments = {
+  RESUME: arg.boolean({
+    description:
+      "Go on where an import of these files into this table died; only when nothing else was written to the table since",
+    default: false,
+  }),
+};
+
 /** Names of a job's arguments in the order of its setup script. */
 export const POSITIONS = {
   export: ["PARENT_STACK_NAME", "EXPORT_STACK_NAME", "KEYSPACE_NAME", "TABLE_NAME", "S3URI", "FORMAT"],

@@ -1,5 +1,5 @@
 import { ExitCode, UserError } from "../../lib/errors.js";
-import type { CassandraTable, SparkOptions } from "../../lib/keyspaces/index.js";
+import type { CassandraTable } from "../../lib/keyspaces/index.js";
 import * as f from "../../lib/spark/functions/index.js";
 import { type Column, type DataFrame, quoteName } from "../../lib/spark/index.js";
 import type { Folder } from "./folders.js";
@@ -56,37 +56,54 @@ export function withCells(rows: DataFrame, cells: Cells): DataFrame {
 
 /** One write into the table. */
 export interface CellWrite {
+  /** Keys, values, and what `ttl` and `writetime` name. */
   readonly rows: DataFrame;
-  readonly options: SparkOptions;
+  /** Names of the columns that are written beside the key's. */
+  readonly values: readonly string[];
+  /** Whether these are lists that aren't frozen, which can't be written twice as they are. */
+  readonly lists: boolean;
+  /** Name of a column with the seconds that the cells have left. */
+  readonly ttl?: string;
+  /** Name of a column with the microseconds since 1970 of which the cells are. */
+  readonly writetime?: string;
 }
 
-interface Value {
+/** A column's value. */
+export interface CellValue {
   readonly column: string;
   readonly value: Column;
   /** Whether there is something in it that keeps the row. */
   readonly holds: Column;
+  /** Whether a NULL has something to clear. A cell that never was is better left alone where values may come that are older. */
+  readonly clears: Column;
+  /** A list that isn't frozen. */
+  readonly isList: boolean;
 }
 
 /** What the files of a folder keep of cells. */
 export interface KeptCells {
   /** Whether they say how old cells are. */
   readonly timed: boolean;
+  /** Whether they say how long cells live. */
+  readonly expiring: boolean;
   /** Is it one of the columns that {@link cellColumns} has made? */
   isOwn(column: string): boolean;
   /**
-   * The writes that make rows: one, or where cells have times of their own one for each such column after the rest.
+   * The writes that make rows: one, one for lists, and where cells have times of their own one for each such column.
    *
    * @param keys columns of the key, and `values` the others, as the table has them.
    */
   writes(
     rows: DataFrame,
     keys: readonly Column[],
-    values: readonly Value[],
+    values: readonly CellValue[],
     names: {
       /** Name in the files of a column of the export. */
       fileColumn(column: string): string;
       /** Names of the table's columns. */
       readonly taken: readonly string[];
+      /** Whether cells without a TTL need to be told that they stay, as the table has a TTL for them. */
+      readonly lasting: boolean;
     },
   ): readonly CellWrite[];
 }
@@ -104,14 +121,26 @@ export function keptCells({ manifest }: Folder): KeptCells {
   const [timed, expiring] = [has("writetime"), has("ttl")];
   return {
     timed,
+    expiring,
     isOwn: (column) => own.has(column.toLowerCase()),
-    writes(rows, keys, values, { fileColumn, taken }) {
+    writes(rows, keys, values, { fileColumn, taken, lasting }) {
       const plain = values.filter(({ column }) => cells[column] === undefined);
-      if (own.size === 0) return [{ rows: rows.select(...keys, ...plain.map(named)), options: {} }];
-      const [ttl, writetime] = KINDS.map((kind) => freeName(`glue_${kind}`, taken));
+      const together = (isList: boolean, ...ttl: readonly Column[]) => {
+        const chosen = plain.filter((value) => value.isList === isList);
+        const selected = rows.select(...keys, ...chosen.map(named), ...ttl);
+        return { rows: selected, values: chosen.map(({ column }) => column), lists: isList };
+      };
+      const hasLists = plain.some(({ isList }) => isList);
+      const [ttl, writetime] = [freeName("glue_ttl", taken), freeName("glue_writetime", taken)];
+      // The connector knows no TTL of 0 but as a column.
+      const withTtl = expiring || lasting;
+      const times = withTtl ? { ttl } : {};
+      const allTogether = (...ttls: readonly Column[]) =>
+        (hasLists ? [false, true] : [false]).map((isList) => ({ ...together(isList, ...ttls), ...times }));
+      if (own.size === 0) return allTogether(...(withTtl ? [f.lit(0).as(ttl)] : []));
       const elapsed = f.greatest(f.unix_seconds(f.current_timestamp()).minus(Math.floor(exportedAt / 1000)), f.lit(0));
       const fileValue = (name: string) => f.col(quoteName(fileColumn(name)));
-      const kept = values.flatMap(({ column, value, holds }) => {
+      const kept = values.flatMap(({ column, value, holds, clears }) => {
         const names = cells[column];
         if (names === undefined) return [];
         const left = names.ttl === undefined ? f.lit(null).cast("int") : fileValue(names.ttl).minus(elapsed);
@@ -121,6 +150,7 @@ export function keptCells({ manifest }: Folder): KeptCells {
             column,
             left,
             holds,
+            clears,
             lives: value.isNotNull().and(f.coalesce(expired.not(), f.lit(true))),
             // One that has expired on the way is none.
             value: f.when(f.coalesce(expired, f.lit(false)).not(), value),
@@ -142,29 +172,23 @@ export function keptCells({ manifest }: Folder): KeptCells {
         .when(stays, f.lit(0))
         .otherwise(f.coalesce(longest, f.lit(1)))
         .cast("int");
-      const options = expiring ? { ttl } : {};
-      const ttlColumn = (column: Column) => (expiring ? [column.as(ttl as string)] : []);
       return [
-        {
-          rows: rows.select(...keys, ...plain.map(named), ...ttlColumn(rowTtl)),
-          options: options as SparkOptions,
-        },
-        ...kept.map(({ column, value, left, lives, age }) => ({
-          rows: rows.select(
-            ...keys,
-            value.as(column),
-            ...ttlColumn(
-              f
-                .when(lives, f.coalesce(left, f.lit(0)))
-                .otherwise(rowTtl)
-                .cast("int"),
-            ),
-            ...(age === undefined
-              ? []
-              : [f.coalesce(f.when(lives, age), f.lit(BigInt(exportedAt) * 1000n)).as(writetime as string)]),
-          ),
-          options: { ...options, ...(age === undefined ? {} : { writetime }) } as SparkOptions,
-        })),
+        ...allTogether(...(withTtl ? [rowTtl.as(ttl)] : [])),
+        ...kept.map(({ column, value, left, lives, clears, age }) => {
+          const cellTtl = f
+            .when(lives, f.coalesce(left, f.lit(0)))
+            .otherwise(rowTtl)
+            .cast("int");
+          const cell = [value.as(column), ...(withTtl ? [cellTtl.as(ttl)] : [])];
+          const base = { values: [column], lists: false, ...times };
+          if (age === undefined) return { ...base, rows: rows.select(...keys, ...cell) };
+          const written = f.coalesce(f.when(lives, age), f.lit(BigInt(exportedAt) * 1000n));
+          return {
+            ...base,
+            rows: rows.where(value.isNotNull().or(clears)).select(...keys, ...cell, written.as(writetime)),
+            writetime,
+          };
+        }),
       ];
     },
   };
@@ -174,7 +198,7 @@ function noneExpired(kept: readonly { readonly left: Column }[]): Column {
   return f.not(kept.map(({ left }) => f.coalesce(left.leq(0), f.lit(false))).reduce((a, b) => a.or(b), f.lit(false)));
 }
 
-const named = ({ column, value }: Value) => value.as(column);
+const named = ({ column, value }: CellValue) => value.as(column);
 
 /** A bare CQL name that no column has. */
 function freeName(name: string, taken: readonly string[]): string {

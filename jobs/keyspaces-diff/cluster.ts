@@ -5,6 +5,7 @@ import {
   type CassandraConnection,
   CassandraSession,
   type CassandraTable,
+  type CassandraType,
   CONNECTOR_FORMAT,
   readOptions,
   SINK_FORMAT,
@@ -128,6 +129,31 @@ async function checkPartitioner(session: CassandraSession): Promise<void> {
     exitCode: ExitCode.configuration,
   });
 }
+
+/**
+ * A decimal of Cassandra has a scale of its own, Spark's have 18 digits: as a partition key it would come back as another one.
+ *
+ * @throws UserError `KEY_TYPE_UNSUPPORTED`.
+ */
+export function checkKeyTypes(table: CassandraTable): void {
+  const wrong = table.columns.filter(({ kind, type }) => kind === "partition" && holdsDecimal(type));
+  if (wrong.length === 0) return;
+  throw new UserError("KEY_TYPE_UNSUPPORTED", `Nothing can be imported into ${tableText(table)}`, {
+    problems: wrong.map(({ name }) => `${name}, of the partition key, is or holds a decimal`),
+    hint: "1.5 would become 1.500000000000000000, which is another partition to Cassandra. Use a table with text or varint there",
+    exitCode: ExitCode.configuration,
+  });
+}
+
+function holdsDecimal({ code, info }: CassandraType): boolean {
+  if (code === DECIMAL) return true;
+  if (info === null || typeof info !== "object") return false;
+  const parts = "fields" in info ? (info.fields as readonly { type: CassandraType }[]).map(({ type }) => type) : info;
+  return (Array.isArray(parts) ? parts : [parts]).some((part: CassandraType) => holdsDecimal(part));
+}
+
+/** The driver's code. */
+const DECIMAL = 6;
 
 /** The connector pastes names into CQL, and has Spark parse those of the partition key. */
 function checkNames(table: CassandraTable): void {

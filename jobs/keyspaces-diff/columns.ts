@@ -1,13 +1,15 @@
 import { ExitCode, UserError } from "../../lib/errors.js";
-import { commonType, diffNames } from "../../lib/glue/diff/index.js";
+import { type DiffNames, diffNames } from "../../lib/glue/diff/index.js";
 import type { JobContext } from "../../lib/glue/index.js";
 import * as f from "../../lib/spark/functions/index.js";
 import {
+  and,
   type Column,
   type DataFrame,
-  type DataType,
+  or,
   quoteName,
   type SparkSession,
+  type StructField,
   type StructType,
   sameType,
   simpleString,
@@ -16,21 +18,32 @@ import {
 import type { FileFormat } from "./arguments.js";
 import { type CellWrite, keptCells } from "./cells.js";
 import { type Target, tableText } from "./cluster.js";
-import { checkedCast } from "./encoding.js";
-import { readForeign } from "./files.js";
+import { converted, holdsValue, isCollection, readAs } from "./conversion.js";
+import { foreignSchema } from "./files.js";
 import { type Folder, type Manifest, manifestSchema } from "./folders.js";
 
 /** How the files' columns become the table's. */
 export interface ColumnPlan {
-  /** The schema to read our own files with; `undefined`: as Spark finds it. */
-  readonly schema: StructType | undefined;
+  /** The schema to read the files with, and whether they are ours. */
+  readonly schema: StructType;
+  readonly isOurs: boolean;
   readonly format: FileFormat;
   readonly diffColumn: string | undefined;
   /** What is written, one after the other. */
-  upserts(rows: DataFrame): readonly CellWrite[];
+  upserts(rows: DataFrame): readonly TableWrite[];
+  /** Keys of the rows that go. */
   readonly deletes: ((rows: DataFrame) => DataFrame) | undefined;
+  /** Partition keys of the static columns that go, out of the rows of all files. */
+  readonly staticDeletes: ((rows: DataFrame) => DataFrame) | undefined;
+  /** Whether a row can't be written, as a column of it is missing in its key. */
+  readonly hasNoKey: Column;
   /** Fails on a row whose values don't fit; `undefined` when the types say that all do. */
   readonly check: Column | undefined;
+}
+
+/** What is written of rows, or of partitions: static columns of those that have no rows, and lists that are static. */
+export interface TableWrite extends CellWrite {
+  readonly of: "rows" | "partitions";
 }
 
 /**
@@ -51,7 +64,7 @@ export async function columnsOf(
   const known = manifestSchema(folder);
   const format = args.FORMAT;
   const uris = folder.files.map(({ uri }) => uri);
-  const schema = known ?? (await readForeign(spark, uris, format)).schema;
+  const found = known ?? (await foreignSchema(spark, uris, format, "texts"));
   const tableSchema = target.schema;
   const keys = args.DISTINCT_KEYS ?? folder.manifest?.keys ?? table.primaryKey;
   const problems: string[] = [];
@@ -64,33 +77,58 @@ export async function columnsOf(
     kind === "diff"
       ? diffNames(keys, values, folder.manifest?.values === "right" ? { values: "right" } : {})
       : undefined;
+  const schema = known ?? types.struct(found.fields.map((field) => readField(field, tableSchema, names)));
   const has = new Map(schema.fields.map((field) => [field.name.toLowerCase(), field]));
   if (names !== undefined && !has.has(names.diffColumn.toLowerCase())) {
     problems.push(`the column ${names.diffColumn}, which says what is to be done with a row, is missing in the files`);
   }
   const columns = tableSchema.fields.flatMap(({ name: column, dataType }) => {
+    const about = table.columns.find((one) => one.name === column);
     const isKey = table.primaryKey.includes(column);
     const from = isKey || names === undefined ? column : names.right(column);
+    const left = isKey || names === undefined ? undefined : has.get(names.left(column).toLowerCase());
     const field = has.get(from.toLowerCase());
-    if (field !== undefined) {
-      const value = converted(f.col(quoteName(field.name)), field.dataType, dataType);
-      if (value === undefined) {
-        problems.push(
-          `${field.name} is ${simpleString(field.dataType)} in the files and ${simpleString(dataType)} in ${name}`,
-        );
-        return [];
-      }
-      // A collection that isn't there comes as an empty one.
-      const isCollection = dataType.kind === "array" || dataType.kind === "map";
-      const holds = isCollection ? f.coalesce(f.size(value).gt(0), f.lit(false)) : value.isNotNull();
-      return [{ column, isKey, value, holds, isSure: sameType(field.dataType, dataType) }];
+    // JSON leaves a column out that is NULL in every row: when there is an old value, it is the new one that is NULL.
+    const nothing = field === undefined && left !== undefined && known === undefined;
+    if (field === undefined && !nothing) {
+      if (isKey) problems.push(`the key column ${column} is missing in the files`);
+      return [];
     }
-    if (isKey) problems.push(`the key column ${column} is missing in the files`);
-    return [];
+    const given =
+      field === undefined
+        ? f.lit(null).cast(dataType)
+        : converted(f.col(quoteName(field.name)), field.dataType, dataType);
+    if (given === undefined) {
+      problems.push(
+        `${field?.name} is ${simpleString(field?.dataType ?? dataType)} in the files and ${simpleString(dataType)} in ${name}`,
+      );
+      return [];
+    }
+    const isStatic = about?.kind === "static";
+    // The connector has NULL as an empty collection: only a frozen one would be written as such.
+    const isFrozen = isCollection(dataType) && !isKey && about?.elements === false;
+    return [
+      {
+        column,
+        isKey,
+        isStatic,
+        isClustering: about?.kind === "clustering",
+        isList: about !== undefined && about.code === LIST && about.elements,
+        value: isFrozen ? f.when(f.size(given).gt(0), given) : given,
+        // What is static keeps no row.
+        holds: isStatic ? f.lit(false) : holdsValue(given, dataType),
+        // A new row may be one of a partition that was there before.
+        clears: isStatic
+          ? f.lit(true)
+          : left === undefined
+            ? f.lit(true)
+            : holdsValue(f.col(quoteName(left.name)), left.dataType),
+        isSure: field === undefined || sameType(field.dataType, dataType),
+      },
+    ];
   });
   const cells = keptCells(folder);
-  const all = names === undefined ? schema.fields.map((field) => field.name) : values;
-  const wanted = all.filter((column) => !cells.isOwn(column));
+  const wanted = namesInFiles(schema, names, keys, values, known !== undefined).filter((c) => !cells.isOwn(c));
   const inTable = new Set(tableSchema.fields.map((field) => field.name.toLowerCase()));
   const unknown = wanted.filter((column) => !inTable.has(column.toLowerCase()));
   if (unknown.length > 0) problems.push(`${name} has no column ${unknown.join(", ")}`);
@@ -113,33 +151,84 @@ export async function columnsOf(
       `The files have no ${untouched.map((c) => c.name).join(", ")}: left as they are`,
     );
   }
-  if (kind === "diff" && table.columns.some((column) => column.kind === "static")) {
+  const hasStatics = table.columns.some((column) => column.kind === "static");
+  if (kind === "diff" && hasStatics && folder.manifest?.statics === undefined) {
     context.report.warn(
       "STATIC_COLUMNS",
-      "Static columns belong to a partition: a deleted row leaves them, also when it was the partition's last",
+      "Static columns belong to a partition, and the files don't say which partitions have gone: theirs stay",
     );
   }
   const kindOf = names === undefined ? undefined : f.col(quoteName(names.diffColumn));
-  const keyColumns = columns.filter(({ isKey }) => isKey).map(({ column, value }) => value.as(column));
   const others = columns.filter(({ isKey }) => !isKey);
+  const [plain, statics] = [others.filter((one) => !one.isStatic), others.filter((one) => one.isStatic)];
+  const named = (chosen: typeof columns) => chosen.map(({ column, value }) => value.as(column));
+  const keyColumns = named(columns.filter(({ isKey }) => isKey));
+  const partition = columns.filter(({ isKey, isClustering }) => isKey && !isClustering);
+  const clustering = columns.filter(({ isClustering }) => isClustering);
+  const missing = clustering.map(({ value }) => value.isNull());
+  // A partition that has nothing but static columns comes as a row without clustering columns.
+  const isBare = hasStatics ? and(...missing, ...plain.map(({ holds }) => holds.not())) : f.lit(false);
   const written = (rows: DataFrame) =>
     kindOf === undefined || names === undefined
       ? rows
       : rows.where(kindOf.isin(names.labels.insert, names.labels.change));
+  const gone = (rows: DataFrame) =>
+    kindOf === undefined || names === undefined ? undefined : rows.where(kindOf.eqTo(names.labels.delete));
+  const cellNames = {
+    fileColumn: (column: string) => names?.right(column) ?? column,
+    taken: table.columns.map((column) => column.name),
+    lasting: table.defaultTtl > 0,
+  };
+  const beside = kind === "export" && cells.timed ? await cellsOfTarget(target, columns, schema) : undefined;
+  const upserts = (rows: DataFrame): readonly TableWrite[] => {
+    const chosen = written(rows);
+    const whole = hasStatics ? chosen.where(isBare.not()) : chosen;
+    const withTarget = beside === undefined ? whole : beside.join(whole);
+    const values = [
+      ...plain.map((one) => (beside === undefined ? one : { ...one, clears: beside.clears(one.column) })),
+      ...statics.filter(({ isList }) => !isList),
+    ];
+    const ofRows = cells
+      .writes(withTarget, keyColumns, values, cellNames)
+      .map((write): TableWrite => ({ ...write, of: "rows" }));
+    if (!hasStatics) return ofRows;
+    const ofPartitions = (from: DataFrame, values: typeof statics) =>
+      cells
+        .writes(from, named(partition), values, cellNames)
+        .filter((write) => write.values.length > 0)
+        .map((write): TableWrite => ({ ...write, of: "partitions" }));
+    const bare = ofPartitions(
+      chosen.where(isBare),
+      statics.filter(({ isList }) => !isList),
+    );
+    // Each row of a partition has its lists: written with each, they would have all elements that often.
+    const lists = ofPartitions(
+      chosen,
+      statics.filter(({ isList }) => isList),
+    ).map((write) => ({ ...write, rows: write.rows.dropDuplicates([...table.partitionKey]) }));
+    return [...ofRows, ...bare, ...lists];
+  };
   const isText = format !== "parquet";
   return {
-    schema: known,
+    schema,
+    isOurs: known !== undefined,
     format,
     diffColumn: names?.diffColumn,
-    upserts: (rows) =>
-      cells.writes(written(rows), keyColumns, others, {
-        fileColumn: (column) => names?.right(column) ?? column,
-        taken: table.columns.map((column) => column.name),
-      }),
+    upserts,
     deletes:
-      kindOf === undefined || names === undefined
+      names === undefined ? undefined : (rows) => (gone(rows) as DataFrame).where(isBare.not()).select(...keyColumns),
+    staticDeletes:
+      names === undefined || !hasStatics
         ? undefined
-        : (rows) => rows.where(kindOf.eqTo(names.labels.delete)).select(...keyColumns),
+        : (rows) => {
+            const left = (gone(rows) as DataFrame).where(isBare).select(...named(partition));
+            // One that has rows now, has written its static columns with them.
+            return left.join(written(rows).select(...named(partition)), [...table.partitionKey], "left_anti");
+          },
+    hasNoKey: or(
+      ...partition.map(({ value }) => value.isNull()),
+      ...(missing.length === 0 ? [] : [or(...missing).and(isBare.not())]),
+    ),
     check:
       !isText && columns.every(({ isSure }) => isSure)
         ? undefined
@@ -147,23 +236,64 @@ export async function columnsOf(
   };
 }
 
-const COUNTER = 5;
-
-function converted(value: ReturnType<typeof f.col>, from: DataType, to: DataType) {
-  if (sameType(from, to)) return value;
-  // Text is what CSV and Spark's guesses at JSON have for everything; wider numbers are right.
-  if (from.kind === "string") return checkedCast(value, to);
-  const common = commonType(from, to);
-  if (common !== undefined && sameType(common, to)) return value.cast(to);
-  // What Spark guesses a JSON number to be.
-  if (from.kind === "bigint" && ["tinyint", "smallint", "int", "double", "float", "decimal"].includes(to.kind)) {
-    return checkedCast(value.cast(types.string), to);
-  }
-  if (from.kind === "double" && (to.kind === "float" || to.kind === "decimal"))
-    return checkedCast(value.cast(types.string), to);
-  // A decimal of Cassandra has any scale, and 18 digits of it here.
-  return from.kind === "decimal" && to.kind === "decimal" ? value.cast(to) : undefined;
+/** A field of another tool's JSON, with the type by which it is read. */
+function readField(field: StructField, table: StructType, names: DiffNames | undefined): StructField {
+  const column = table.fields.find(({ name }) =>
+    [name, names?.left(name), names?.right(name)].some((one) => one?.toLowerCase() === field.name.toLowerCase()),
+  );
+  return column === undefined ? field : { ...field, dataType: readAs(field.dataType, column.dataType) };
 }
+
+/** Names of the table's columns that the files' columns stand for, and of those that stand for none. */
+function namesInFiles(
+  schema: StructType,
+  names: DiffNames | undefined,
+  keys: readonly string[],
+  values: readonly string[],
+  isOurs: boolean,
+): readonly string[] {
+  if (names !== undefined && isOurs) return values;
+  const all = schema.fields.map(({ name }) => name);
+  if (names === undefined) return all;
+  const known = [names.diffColumn, ...keys, ...values.flatMap((name) => [names.left(name), names.right(name)])];
+  const taken = new Set(known.map((name) => name.toLowerCase()));
+  return all.filter((name) => !taken.has(name.toLowerCase()));
+}
+
+/**
+ * Which cells the target has, joined to rows of a whole table: only those have something to clear. `undefined`: it has no rows at all, and
+ * nothing needs to be looked at.
+ */
+async function cellsOfTarget(
+  target: Target,
+  columns: readonly { readonly column: string; readonly isKey: boolean; readonly value: Column }[],
+  { fields }: StructType,
+) {
+  if (await target.rows().isEmpty()) return { join: (rows: DataFrame) => rows, clears: () => f.lit(false) };
+  const [keys, values] = [columns.filter(({ isKey }) => isKey), columns.filter(({ isKey }) => !isKey)];
+  const taken = new Set(fields.map(({ name }) => name.toLowerCase()));
+  const free = (name: string): string => (taken.has(name) ? free(`${name}_`) : name);
+  const keyNames = keys.map((_key, index) => free(`glue_key_${index}`));
+  const valueNames = new Map(values.map(({ column }, index) => [column, free(`glue_set_${index}`)]));
+  const typeOf = (column: string) => target.schema.fields.find(({ name }) => name === column)?.dataType;
+  const there = target.rows().select(
+    ...keys.map(({ column }, index) => f.col(quoteName(column)).as(keyNames[index] ?? "")),
+    ...[...valueNames].map(([column, name]) => {
+      const type = typeOf(column);
+      const value = f.col(quoteName(column));
+      return (type === undefined ? value.isNotNull() : holdsValue(value, type)).as(name);
+    }),
+  );
+  const same = and(...keys.map(({ value }, index) => value.eqNullSafe(f.col(keyNames[index] ?? ""))));
+  return {
+    join: (rows: DataFrame) => rows.join(there, same, "left_outer"),
+    clears: (column: string) => f.coalesce(f.col(valueNames.get(column) ?? ""), f.lit(false)),
+  };
+}
+
+/** The driver's codes. */
+const COUNTER = 5;
+const LIST = 32;
 
 function sameNames(a: readonly string[], b: readonly string[]): boolean {
   const sorted = (names: readonly string[]) =>

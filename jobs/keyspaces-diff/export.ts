@@ -44,6 +44,7 @@ export async function exportTable(
   const hasCells = Object.keys(cells).length > 0;
   const all = withCells(source.rows(), cells);
   const rows = args.WHERE === undefined ? all : all.where(args.WHERE);
+  const statics = source.table.columns.filter(({ kind }) => kind === "static").map((column) => column.name);
   const schema = hasCells ? await schemaWithCells(rows) : source.schema;
   report.way = args.WHERE === undefined ? "every row" : `rows where ${args.WHERE}`;
   report.details.cluster = clusterText(source.connection);
@@ -60,6 +61,7 @@ export async function exportTable(
       format: args.FORMAT,
       keys: source.table.primaryKey,
       ...(hasCells ? { cells } : {}),
+      ...(statics.length === 0 ? {} : { statics: { partitionKey: source.table.partitionKey, columns: statics } }),
       ...(args.WHERE === undefined ? {} : { where: args.WHERE }),
     }),
   );

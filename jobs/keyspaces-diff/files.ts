@@ -22,6 +22,13 @@ const READ = {
   csv: { ...CSV, mode: "FAILFAST", multiLine: true, emptyValue: "" },
 } as const;
 
+/** CSV's columns are told by the header of each file, which has to be the same in all. */
+const FOREIGN = {
+  parquet: {},
+  json: READ.json,
+  csv: { header: true, escape: '"', multiLine: true, mode: "FAILFAST", enforceSchema: false },
+} as const;
+
 /** Has the executors write rows into a folder that is there already, with our manifest in it and nothing else. */
 export async function writeFiles(
   rows: DataFrame,
@@ -45,17 +52,28 @@ export function readFiles(
 }
 
 /**
- * Files that others wrote, as Spark reads them by itself; of CSV every column is text, and an empty cell is NULL. The schema is found
- * once: Spark would look for it anew whenever it is asked for anything.
+ * The schema of files that others wrote, as Spark finds it; of CSV every column is text, and an empty cell is NULL. It is found once: Spark
+ * would look for it anew whenever it is asked for anything, and each part of the files may have another.
+ *
+ * @param values `texts`: of JSON every value is text, too, so that no number loses a digit.
  */
-export async function readForeign(
+export function foreignSchema(
   spark: SparkSession,
   uris: readonly string[],
   format: FileFormat,
-): Promise<{ readonly rows: DataFrame; readonly schema: StructType }> {
-  const options = format === "csv" ? { header: true, escape: '"', multiLine: true, mode: "FAILFAST" } : READ[format];
-  const reader = () => spark.read.format(format).options(options);
-  const paths = uris.map(hadoopReadPath);
-  const schema = await reader().load(paths).schema();
-  return { rows: reader().schema(schema).load(paths), schema };
+  values: "texts" | "as Spark finds them",
+): Promise<StructType> {
+  const reader = spark.read.format(format).options(FOREIGN[format]);
+  const options = format === "json" && values === "texts" ? { primitivesAsString: true } : {};
+  return reader.options(options).load(uris.map(hadoopReadPath)).schema();
+}
+
+/** Files that others wrote, with the schema that {@link foreignSchema} has found. */
+export function readForeign(
+  spark: SparkSession,
+  uris: readonly string[],
+  format: FileFormat,
+  schema: StructType,
+): DataFrame {
+  return spark.read.format(format).options(FOREIGN[format]).schema(schema).load(uris.map(hadoopReadPath));
 }

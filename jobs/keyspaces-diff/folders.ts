@@ -32,6 +32,11 @@ export interface Manifest {
   readonly values?: "both" | "right";
   /** Columns that hold the TTLs and write times of cells. */
   readonly cells?: Cells;
+  /**
+   * The table's static columns. An export has them in each row of a partition, and a partition without rows as a row without clustering
+   * columns; changes have such a row as deleted when the static columns went with the partition.
+   */
+  readonly statics?: { readonly partitionKey: readonly string[]; readonly columns: readonly string[] };
   readonly rows?: number;
   readonly counts?: { readonly inserted: number; readonly updated: number; readonly deleted: number };
   readonly past?: string;
@@ -46,6 +51,8 @@ export interface Folder {
   readonly uri: string;
   readonly files: readonly ObjectInfo[];
   readonly manifest: Manifest | undefined;
+  /** Whether something says that all files are there: our manifest, or Spark's `_SUCCESS`. */
+  readonly isMarked: boolean;
 }
 
 /** A folder that this run writes. */
@@ -227,7 +234,13 @@ export async function openFolder(
       "Give --FORMAT as the files have it",
     );
   }
-  return { uri, files, manifest };
+  return { uri, files, manifest, isMarked: manifest !== undefined || hasSuccess };
+}
+
+/** When the export began that a folder holds, or leads to; `undefined` when it doesn't say. */
+export async function exportTime(store: ObjectStore, location: string): Promise<Date | undefined> {
+  const at = (await readManifest(store, plainUri(location)))?.exportedAt;
+  return at === undefined ? undefined : new Date(at);
 }
 
 /** What is not as the manifest says; an older one doesn't say it. */

@@ -1,5 +1,12 @@
 import { defineJob } from "../../lib/glue/index.js";
-import { clusterArguments, POSITIONS, stackArguments, tableArguments, writeArguments } from "./arguments.js";
+import {
+  clusterArguments,
+  POSITIONS,
+  resumeArguments,
+  stackArguments,
+  tableArguments,
+  writeArguments,
+} from "./arguments.js";
 import { importFiles } from "./import.js";
 
 /** A whole export into a table. */
@@ -7,7 +14,7 @@ export default defineJob({
   name: "keyspaces-import",
   summary: "Write every row of an export into a table of Amazon Keyspaces or Cassandra",
   needs: ["cassandra"],
-  args: { ...stackArguments, ...tableArguments, ...clusterArguments, ...writeArguments },
+  args: { ...stackArguments, ...tableArguments, ...clusterArguments, ...writeArguments, ...resumeArguments },
   positional: POSITIONS.export,
   async run(context) {
     await importFiles({ ...context, args: { ...context.args, DISTINCT_KEYS: undefined } }, "export");

@@ -1,20 +1,24 @@
 import { ExitCode, UserError } from "../../lib/errors.js";
 import { fixSession } from "../../lib/glue/incremental/index.js";
 import type { JobContext } from "../../lib/glue/index.js";
-import { clusterText, type WriteSettings } from "../../lib/keyspaces/index.js";
+import {
+  ATTEMPT_ROOM,
+  clusterText,
+  deleteStatement,
+  updateStatement,
+  type WriteSettings,
+  type WriteTimes,
+} from "../../lib/keyspaces/index.js";
 import * as f from "../../lib/spark/functions/index.js";
 import { type DataFrame, quoteName, type SparkSession } from "../../lib/spark/index.js";
 import type { FileFormat } from "./arguments.js";
 import { keptCells } from "./cells.js";
-import { type ClusterArguments, openTarget, tableText } from "./cluster.js";
-import { type ColumnPlan, columnsOf } from "./columns.js";
+import { type ClusterArguments, checkKeyTypes, openTarget, tableText } from "./cluster.js";
+import { type ColumnPlan, columnsOf, type TableWrite } from "./columns.js";
 import { readFiles, readForeign } from "./files.js";
 import { type Folder, type Manifest, openFolder } from "./folders.js";
 import { ImportProgress } from "./progress.js";
 import { writerOf } from "./writer.js";
-
-/** The driver's code of lists. */
-const LIST = 32;
 
 export interface ImportArguments extends ClusterArguments {
   readonly KEYSPACE_NAME: string;
@@ -26,11 +30,15 @@ export interface ImportArguments extends ClusterArguments {
   readonly RATE_LIMIT: number | undefined;
   readonly RETRIES: number;
   readonly BATCH_MB: number;
+  readonly RESUME: boolean;
 }
 
 /**
  * Brings files into a table: every row of an export, or the changes of an incremental one. Inserts and changes are upserts, with NULL
  * for cells that became NULL; deletes are deletes. Whatever is done twice has the same outcome.
+ *
+ * @throws UserError what {@link openTarget}, {@link openFolder} and {@link columnsOf} throw, `KEY_TYPE_UNSUPPORTED`, `KEYS_NULL`,
+ *   `DIFF_UNKNOWN`, `ARGUMENTS_INVALID`.
  */
 export async function importFiles(
   context: JobContext<ImportArguments>,
@@ -48,49 +56,67 @@ export async function importFiles(
   const spark = await context.spark({ locations: [args.S3URI] });
   await fixSession(spark);
   await using target = await step("look at the table", () => openTarget(context, spark, args, name));
+  const { table } = target;
+  checkKeyTypes(table);
   report.target = `${clusterText(target.connection)}/${tableText(name)}`;
+  if (!folder.isMarked) {
+    run.warn("FILES_UNMARKED", `Nothing says that the files in ${folder.uri} are complete: no manifest, no _SUCCESS`);
+  }
   const plan = await step("match the columns", () => columnsOf(context, spark, target, folder, kind));
-  const lists = target.table.columns.filter(({ code, elements }) => elements && code === LIST);
-  if (timestamp !== undefined && lists.length > 0) {
+  if (table.defaultTtl > 0 && !keptCells(folder).expiring) {
     run.warn(
-      "LISTS_WITHOUT_TIMESTAMP",
-      `Lists written twice with one timestamp have all elements twice, so the cluster's time is used: ${lists.map((column) => column.name).join(", ")}`,
+      "DEFAULT_TTL_UNUSED",
+      `The table has rows expire after ${table.defaultTtl} s; what is imported stays, as the files say nothing of TTLs (--KEEP ttl)`,
     );
   }
-  const writer = await writerOf(context, spark, target, {
-    ...settings,
-    ...(timestamp === undefined || lists.length > 0 ? {} : { timestamp }),
-  });
+  const times = timestamp === undefined ? {} : { timestamp };
+  const writer = await writerOf(context, spark, target, { ...settings, ...times });
   report.way = kind === "export" ? "every row written" : "changes written, deleted rows deleted";
   report.reason = writer.sink
     ? "on the executors"
-    : "upserts on the executors; deletes from this process, as the Spark server has no sink of ours";
+    : "upserts on the executors; deletes, lists and static columns from this process, as the Spark server has no sink of ours";
 
   if (context.mode === "plan") {
     if (folder.files.length === 0) return;
-    const counts = await step("count", async () =>
-      countKinds(plan, await readBatch(spark, folder, folder.files, plan)),
-    );
-    Object.assign(report, counts);
+    Object.assign(report, await step("count", () => countKinds(plan, readRows(spark, folder, folder.files, plan))));
     return;
   }
-  const progress = await ImportProgress.open(storage, folder, `${report.target} ${args.WRITE_TIMESTAMP}`);
+  const which = `${report.target} ${table.id ?? ""} ${timestamp ?? "none"}`;
+  const progress = await ImportProgress.open(storage, folder, which, args.RESUME);
   if (progress.filesDone > 0) report.details.resumed = `${progress.filesDone} files were in already`;
   const batches = progress.batches(folder.files, args.BATCH_MB * 1024 * 1024);
   if (batches.length === 0) return progress.finish();
   // All of it before the first write: it tells whether the rows make sense.
-  const counts = await step("count", async () =>
-    countKinds(plan, await readBatch(spark, folder, batches.flat(), plan)),
-  );
+  const counts = await step("count", () => countKinds(plan, readRows(spark, folder, batches.flat(), plan)));
+  const upsert = async ({ of, rows, values, lists, ttl, writetime }: TableWrite) => {
+    if (of === "rows" && !lists) {
+      const options = { ...(ttl === undefined ? {} : { ttl }), ...(writetime === undefined ? {} : { writetime }) };
+      return writer.upsert(rows, options);
+    }
+    const written = { keys: of === "rows" ? table.primaryKey : table.partitionKey, values };
+    const own = { ...times, ...(ttl === undefined ? {} : { ttl }), ...(writetime === undefined ? {} : { writetime }) };
+    if (!lists) return writer.execute(rows, async () => updateStatement(table, written, timesOf(own)));
+    return writer.execute(rows, async () => {
+      if (timestamp === undefined) return updateStatement(table, written, timesOf(own), "lists");
+      const grown = timestamp + BigInt(await progress.nextAttempt()) * ATTEMPT_ROOM;
+      return updateStatement(table, written, { ...timesOf(own), timestamp: grown }, "lists");
+    });
+  };
+  if (plan.staticDeletes !== undefined) {
+    const gone = plan.staticDeletes(readRows(spark, folder, folder.files, plan));
+    const values = table.columns.filter((column) => column.kind === "static").map((column) => column.name);
+    const statement = deleteStatement(table, { keys: table.partitionKey, values }, times);
+    await step("delete static columns", () => writer.execute(gone, async () => statement));
+  }
   for (const [index, files] of batches.entries()) {
-    const which = batches.length === 1 ? "" : ` ${index + 1} of ${batches.length}`;
-    const rows = await readBatch(spark, folder, files, plan);
-    await step(`write${which}`, async () => {
-      for (const write of plan.upserts(rows)) await writer.upsert(write.rows, write.options);
+    const number = batches.length === 1 ? "" : ` ${index + 1} of ${batches.length}`;
+    const rows = readRows(spark, folder, files, plan);
+    await step(`write${number}`, async () => {
+      for (const write of plan.upserts(rows)) await upsert(write);
     });
     if (plan.deletes !== undefined) {
       const gone = plan.deletes(rows);
-      await step(`delete${which}`, () => writer.delete(gone));
+      await step(`delete${number}`, () => writer.delete(gone));
     }
     await progress.note(files);
   }
@@ -98,22 +124,27 @@ export async function importFiles(
   await progress.finish();
 }
 
-async function readBatch(
-  spark: SparkSession,
-  folder: Folder,
-  files: Folder["files"],
-  plan: ColumnPlan,
-): Promise<DataFrame> {
-  const uris = files.map(({ uri }) => uri);
-  if (plan.schema !== undefined) return readFiles(spark, uris, plan.schema, plan.format);
-  return (await readForeign(spark, uris.length === 0 ? [folder.uri] : uris, plan.format)).rows;
+/** A write time takes the place of the timestamp. */
+function timesOf({ timestamp, ttl, writetime }: WriteTimes & { readonly writetime?: string }): WriteTimes {
+  const at = writetime ?? timestamp;
+  return { ...(at === undefined ? {} : { timestamp: at }), ...(ttl === undefined ? {} : { ttl }) };
 }
 
-async function countKinds({ diffColumn, check }: ColumnPlan, rows: DataFrame) {
+function readRows(spark: SparkSession, folder: Folder, files: Folder["files"], plan: ColumnPlan): DataFrame {
+  const uris = files.map(({ uri }) => uri);
+  if (plan.isOurs) return readFiles(spark, uris, plan.schema, plan.format);
+  return readForeign(spark, uris.length === 0 ? [folder.uri] : uris, plan.format, plan.schema);
+}
+
+async function countKinds({ diffColumn, check, hasNoKey }: ColumnPlan, rows: DataFrame) {
   const kind = diffColumn === undefined ? f.lit("I") : f.col(quoteName(diffColumn));
   const found = await rows
     .groupBy(kind.as("kind"))
-    .agg(f.count(f.lit(1)).as("count"), ...(check === undefined ? [] : [f.max(f.length(check)).as("checked")]))
+    .agg(
+      f.count(f.lit(1)).as("count"),
+      f.count(f.when(hasNoKey, f.lit(1))).as("keyless"),
+      ...(check === undefined ? [] : [f.max(f.length(check)).as("checked")]),
+    )
     .collect();
   const counts = new Map(found.map((row) => [row.get("kind") as string | null, Number(row.get("count"))]));
   const of = (kind: string) => counts.get(kind) ?? 0;
@@ -126,6 +157,13 @@ async function countKinds({ diffColumn, check }: ColumnPlan, rows: DataFrame) {
         hint: "It can hold I, C, D and N",
       },
     );
+  }
+  const keyless = found.reduce((sum, row) => sum + Number(row.get("keyless")), 0);
+  if (keyless > 0) {
+    throw new UserError("KEYS_NULL", `${keyless} rows of the files have NULL in a column of the key`, {
+      hint: "No row of a table can have that; nothing was written",
+      exitCode: ExitCode.configuration,
+    });
   }
   return {
     read: [...counts.values()].reduce((sum, count) => sum + count, 0),

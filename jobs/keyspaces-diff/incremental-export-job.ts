@@ -15,6 +15,10 @@ export const diffArguments = {
     description: "Take an export without rows for what it says: that every row was deleted",
     default: false,
   }),
+  allow_unmarked: arg.boolean({
+    description: "Compare exports of other tools also when no _SUCCESS says that they are complete",
+    default: false,
+  }),
 };
 
 /** What changed between two exports, to `<S3URI>/incremental/year=/month=/day=/hour=/minute=`. */

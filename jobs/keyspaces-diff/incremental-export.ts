@@ -6,9 +6,11 @@ import * as f from "../../lib/spark/functions/index.js";
 import { type DataFrame, quoteName, type SparkSession, type StructType } from "../../lib/spark/index.js";
 import { canonicalUri } from "../../lib/storage/index.js";
 import type { FileFormat } from "./arguments.js";
+import type { Cells } from "./cells.js";
 import { tableText } from "./cluster.js";
-import { readFiles, readForeign, writeFiles } from "./files.js";
+import { foreignSchema, readFiles, readForeign, writeFiles } from "./files.js";
 import { claimFolder, dataFiles, type Folder, inNewFolder, manifestSchema, openFolder } from "./folders.js";
+import { staticColumns, withPartitionsGone } from "./partitions.js";
 
 export interface IncrementalExportArguments {
   readonly KEYSPACE_NAME: string;
@@ -21,6 +23,7 @@ export interface IncrementalExportArguments {
   readonly values: "both" | "right";
   readonly duplicates: "fail" | "report" | "skip";
   readonly allow_empty: boolean;
+  readonly allow_unmarked: boolean;
 }
 
 /**
@@ -45,6 +48,7 @@ export async function exportChanges(
     await openFolder(storage, args.PASTURI, { what: "PASTURI", format: args.FORMAT, kind: "export" }),
     await openFolder(storage, args.CURRENTURI, { what: "CURRENTURI", format: args.FORMAT, kind: "export" }),
   ]);
+  if (!args.allow_unmarked) checkMarked({ PASTURI: past, CURRENTURI: current });
   checkOrder(past, current);
   if (current.manifest?.rows === 0 && !args.allow_empty) {
     throw new UserError("EXPORT_EMPTY", `CURRENTURI has no rows: ${current.uri}`, {
@@ -67,13 +71,17 @@ export async function exportChanges(
   ]);
   // What cells have left differs between any two exports; a renewed one has another write time.
   const cells = { ...past.manifest?.cells, ...current.manifest?.cells };
-  const found = await diff(
+  checkValues(args.values, cells);
+  const compared = await diff(
     left.rows,
     right.rows,
     { keys, values: args.values, ignore: Object.values(cells).flatMap(({ ttl }) => ttl ?? []) },
     { leftSchema: left.schema, rightSchema: right.schema, sides },
   );
-  const { schemas, names } = found;
+  const { schemas, names } = compared;
+  const statics = staticColumns(past, current);
+  const changes =
+    statics === undefined ? compared.rows : await withPartitionsGone(compared, left.rows, right.rows, statics);
   report.way = `a full outer join by ${schemas.keys.map((key) => key.name).join(", ")}`;
   const { added, dropped, widened } = schemas.differences;
   if (added.length + dropped.length + widened.length > 0) report.details.schemas = { added, dropped, widened };
@@ -98,11 +106,11 @@ export async function exportChanges(
     report.deleted = kinds.get(gone) ?? 0;
   };
   if (context.mode === "plan") {
-    await step("count", () => count(found.rows));
+    await step("count", () => count(changes));
     return undefined;
   }
 
-  const schema = await found.rows.schema();
+  const schema = await changes.schema();
   const claimed = await step("claim a folder", () =>
     claimFolder(storage, args.S3URI, "incremental", {
       ...name,
@@ -113,6 +121,7 @@ export async function exportChanges(
       columns: schemas.values.map((column) => column.name),
       values: args.values,
       ...(Object.keys(cells).length === 0 ? {} : { cells }),
+      ...(statics === undefined ? {} : { statics }),
       past: past.uri,
       current: current.uri,
       ...(current.manifest?.exportedAt === undefined ? {} : { exportedAt: current.manifest.exportedAt }),
@@ -120,7 +129,7 @@ export async function exportChanges(
   );
   report.target = claimed.uri;
   await inNewFolder(context, claimed, async () => {
-    await step("write the changes", () => writeFiles(found.rows, schema, claimed.uri, args.FORMAT));
+    await step("write the changes", () => writeFiles(changes, schema, claimed.uri, args.FORMAT));
     const uris = await dataFiles(storage, claimed.uri);
     if (uris.length > 0) await step("count", () => count(readFiles(spark, uris, schema, args.FORMAT)));
     const { inserted, updated, deleted } = report;
@@ -147,13 +156,38 @@ function checkOrder(past: Folder, current: Folder): void {
       exitCode: ExitCode.configuration,
     });
   }
-  if (Date.parse(before.startedAt) > Date.parse(after.startedAt)) {
-    throw new UserError("EXPORTS_REVERSED", "PASTURI is younger than CURRENTURI", {
-      problems: [`PASTURI: ${before.startedAt}`, `CURRENTURI: ${after.startedAt}`],
+  const [earlier, later] = [before, after].map(({ exportedAt, startedAt }) => exportedAt ?? startedAt) as [
+    string,
+    string,
+  ];
+  if (Date.parse(earlier) >= Date.parse(later)) {
+    throw new UserError("EXPORTS_REVERSED", "PASTURI is not older than CURRENTURI", {
+      problems: [`PASTURI: ${earlier}`, `CURRENTURI: ${later}`],
       hint: "Name the older export with --PASTURI and the newer one with --CURRENTURI",
       exitCode: ExitCode.usage,
     });
   }
+}
+
+/** An export of which a part is missing makes the rows of that part look deleted, or new. */
+function checkMarked(exports: Readonly<Record<string, Folder>>): void {
+  const unmarked = Object.entries(exports).filter(([, { isMarked }]) => !isMarked);
+  if (unmarked.length === 0) return;
+  throw new UserError("EXPORT_UNMARKED", "Nothing says that the exports are complete", {
+    problems: unmarked.map(([what, { uri }]) => `${what}: ${uri} has neither a manifest of ours nor Spark's _SUCCESS`),
+    hint: "Rows that one of them lacks would count as deleted or new. If all files are there, add --allow_unmarked",
+    exitCode: ExitCode.configuration,
+  });
+}
+
+/** A cell that became NULL is cleared only where there was something: later values may be older than this export. */
+function checkValues(values: "both" | "right", cells: Cells): void {
+  if (values === "both" || Object.values(cells).every(({ writetime }) => writetime === undefined)) return;
+  throw new UserError("ARGUMENTS_INVALID", "--values right can't be used", {
+    problems: ["the exports keep the write times of cells, and imports then need the old values, too"],
+    hint: "Leave --values out, or export without --KEEP writetime",
+    exitCode: ExitCode.usage,
+  });
 }
 
 async function readExport(
@@ -177,7 +211,8 @@ async function readExport(
       `${what} has no manifest of ours: its types are ${like}; ${format === "csv" ? "CSV's columns are all text, and its empty cells NULL" : "a column that is NULL in every row counts as missing"}`,
     );
   }
-  return readForeign(spark, uris, format);
+  const schema = await foreignSchema(spark, uris, format, "as Spark finds them");
+  return { rows: readForeign(spark, uris, format, schema), schema };
 }
 
 async function checkKeys(

@@ -3,6 +3,7 @@ import {
   clusterArguments,
   keyArguments,
   POSITIONS,
+  resumeArguments,
   stackArguments,
   tableArguments,
   writeArguments,
@@ -14,7 +15,14 @@ export default defineJob({
   name: "keyspaces-incremental-import",
   summary: "Apply an incremental export to a table of Amazon Keyspaces or Cassandra: upserts and deletes",
   needs: ["cassandra"],
-  args: { ...stackArguments, ...tableArguments, ...keyArguments, ...clusterArguments, ...writeArguments },
+  args: {
+    ...stackArguments,
+    ...tableArguments,
+    ...keyArguments,
+    ...clusterArguments,
+    ...writeArguments,
+    ...resumeArguments,
+  },
   positional: POSITIONS.incrementalImport,
   async run(context) {
     await importFiles(context, "diff");

@@ -1,8 +1,12 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { ExitCode, UserError } from "../../lib/errors.js";
 import { arg, defineJob, type JobContext, processMark } from "../../lib/glue/index.js";
+import { CassandraSession } from "../../lib/keyspaces/index.js";
 import { acquireLease, childUri } from "../../lib/storage/index.js";
 import { cellArguments, clusterArguments, keyArguments, tableArguments, writeArguments } from "./arguments.js";
+import { checkKeyTypes } from "./cluster.js";
 import { exportTable } from "./export.js";
+import { exportTime } from "./folders.js";
 import { importFiles } from "./import.js";
 import { exportChanges } from "./incremental-export.js";
 import { diffArguments } from "./incremental-export-job.js";
@@ -56,6 +60,10 @@ interface ChainState {
    * differences to the older one. So it is finished before anything else.
    */
   readonly importing?: PendingImport;
+  /** Of the table that the target was: another one of its name has nothing of all this. */
+  readonly tableId?: string;
+  /** When the newest export began that was written to the target. */
+  readonly exportedAt?: string;
   readonly runId: string;
 }
 
@@ -80,12 +88,15 @@ async function run(context: Context): Promise<void> {
       exitCode: ExitCode.usage,
     });
   }
+  checkKept(args);
   const where = `${target.cluster}/${target.keyspace}.${target.table}`;
   const exporting: Parameters<typeof exportTable>[0] = { ...context, args: { ...args, WHERE: undefined } };
   const source = `${args.KEYSPACE_NAME}.${args.TABLE_NAME}`;
   const stateUri = childUri(args.S3URI, "_keyspaces_diff", `${encodeURIComponent(where)}.json`);
+  const credentials = args.TARGET_CREDENTIALS ?? (args.TARGET_CLUSTER === undefined ? args.CREDENTIALS : undefined);
+  const tableId = await context.step("look at the target", () => lookAtTarget(context, target, credentials));
   if (context.mode === "plan") {
-    const { pending, known } = await StateFile.open(context, stateUri);
+    const { pending, known } = await StateFile.open(context, stateUri, tableId);
     await exportTable(exporting, `export ${source}`);
     const report = context.report.table(`import into ${where}`);
     report.changes = true;
@@ -101,7 +112,7 @@ async function run(context: Context): Promise<void> {
     process: processMark(),
     signal: context.signal,
   });
-  const noted = await StateFile.open(context, stateUri);
+  const noted = await StateFile.open(context, stateUri, tableId);
   const { pending, known } = noted;
   const leased = { ...context, signal: AbortSignal.any([context.signal, lease.lost]) };
   const bringIn = async ({ folder, kind, current }: PendingImport, label: string) => {
@@ -113,16 +124,20 @@ async function run(context: Context): Promise<void> {
         KEYSPACE_NAME: target.keyspace,
         TABLE_NAME: target.table,
         CLUSTER: target.cluster,
-        CREDENTIALS: args.TARGET_CREDENTIALS ?? (args.TARGET_CLUSTER === undefined ? args.CREDENTIALS : undefined),
+        CREDENTIALS: credentials,
         DRIVER_CONF: args.TARGET_DRIVER_CONF ?? (args.TARGET_CLUSTER === undefined ? args.DRIVER_CONF : undefined),
+        // What is noted of it here says that nothing else was imported since.
+        RESUME: true,
       },
     };
     await importFiles(importing, kind, label);
     leased.signal.throwIfAborted();
-    await context.step("note the export", () => noted.put({ applied: current }));
+    const exportedAt = await exportTime(storage, current);
+    await context.step("note the export", () => noted.put({ applied: current }, exportedAt));
   };
   if (pending !== undefined) await bringIn(pending, `0 import that was begun, into ${where}`);
 
+  await noted.waitForClock(leased.signal);
   const current = await exportTable({ ...exporting, signal: leased.signal }, `1 export of ${source}`);
   if (current === undefined) throw new TypeError("An export that was no plan has a folder");
   let next: PendingImport = { current, folder: current, kind: "export" };
@@ -133,40 +148,132 @@ async function run(context: Context): Promise<void> {
     next = { current, folder: changes, kind: "diff" };
   }
   leased.signal.throwIfAborted();
+  const exportedAt = await exportTime(storage, current);
+  noted.checkClock(exportedAt);
   const applied = known === undefined ? {} : { applied: known };
-  await context.step("note the import", () => noted.put({ ...applied, importing: next }));
+  await context.step("note the import", () => noted.put({ ...applied, importing: next }, exportedAt));
   await bringIn(next, `${known === undefined ? 2 : 3} import into ${where}`);
 }
+
+/** A TTL that was renewed is a change only where write times are kept, too: the target would let go what the source keeps. */
+function checkKept({ KEEP, values }: Context["args"]): void {
+  const problems = [
+    ...(KEEP?.includes("ttl") && !KEEP.includes("writetime")
+      ? ["--KEEP ttl alone doesn't see that a TTL was renewed: give --KEEP ttl,writetime"]
+      : []),
+    ...(KEEP?.includes("writetime") && values === "right"
+      ? ["--KEEP writetime needs the old values, too: leave --values right out"]
+      : []),
+  ];
+  if (problems.length === 0) return;
+  throw new UserError("ARGUMENTS_INVALID", "Arguments don't go together", { problems, exitCode: ExitCode.usage });
+}
+
+/**
+ * Finds out whether the target can be written, before anything is exported.
+ *
+ * @returns the table's id.
+ */
+async function lookAtTarget(
+  context: Context,
+  { cluster, ...name }: { readonly cluster: string; readonly keyspace: string; readonly table: string },
+  credentials: string | undefined,
+): Promise<string | undefined> {
+  await using session = await CassandraSession.connect(await context.cassandra(cluster, credentials));
+  const table = await session.table(name);
+  checkKeyTypes(table);
+  return table.id;
+}
+
+/** The writes of an export carry its time, those of lists up to so many milliseconds more. */
+const WRITES_TAKE_MS = 1000;
+/** A clock that is further behind than that is wrong. */
+const CLOCK_WAIT_MS = 5000;
 
 /** The chain's state, changed by one run at a time. */
 class StateFile {
   readonly #context: Context;
   readonly #uri: string;
+  readonly #tableId: string | undefined;
   #etag: string | undefined;
   /** The import that is to be finished first. */
   readonly pending: PendingImport | undefined;
   /** The export that the target has once that is done. */
   readonly known: string | undefined;
+  /** Milliseconds since 1970: the next export has to be younger. */
+  #newest: number;
 
-  private constructor(context: Context, uri: string, etag: string | undefined, state: ChainState | undefined) {
+  private constructor(
+    context: Context,
+    uri: string,
+    etag: string | undefined,
+    state: ChainState | undefined,
+    tableId: string | undefined,
+    newest: Date | undefined,
+  ) {
     this.#context = context;
     this.#uri = uri;
     this.#etag = etag;
+    this.#tableId = tableId;
     const { PASTURI } = context.args;
     // Who says what the target has also says that nothing is under way.
     this.pending = PASTURI === undefined ? state?.importing : undefined;
     this.known = PASTURI ?? this.pending?.current ?? state?.applied;
+    this.#newest = Math.max(Date.parse(state?.exportedAt ?? "") || 0, newest?.getTime() ?? 0);
   }
 
-  static async open(context: Context, uri: string): Promise<StateFile> {
-    const object = await context.storage.get(uri);
-    const state = object === undefined ? undefined : readState(uri, Buffer.from(object.body).toString("utf8"));
-    return new StateFile(context, uri, object?.etag, state);
+  /** @param tableId of the table that is there now. */
+  static async open(context: Context, uri: string, tableId: string | undefined): Promise<StateFile> {
+    const { storage, report, args } = context;
+    const object = await storage.get(uri);
+    let state = object === undefined ? undefined : readState(uri, Buffer.from(object.body).toString("utf8"));
+    if (state?.tableId !== undefined && tableId !== undefined && state.tableId !== tableId) {
+      report.warn("TARGET_IS_NEW", "The target was made anew since the last run: everything is imported");
+      state = undefined;
+    }
+    const known = args.PASTURI ?? state?.importing?.current ?? state?.applied;
+    const newest = known === undefined ? undefined : await exportTime(storage, known);
+    return new StateFile(context, uri, object?.etag, state, tableId, newest);
+  }
+
+  /**
+   * Waits until a new export is younger than what the target has.
+   *
+   * @throws UserError `CLOCK_BEHIND`.
+   */
+  async waitForClock(signal: AbortSignal): Promise<void> {
+    for (;;) {
+      const behind = this.#newest + WRITES_TAKE_MS - Date.now();
+      if (behind < 0) return;
+      if (behind > CLOCK_WAIT_MS) this.checkClock(new Date());
+      await sleep(behind + 1, undefined, { signal });
+    }
+  }
+
+  /** @throws UserError `CLOCK_BEHIND` when writes of that time would lose against those that were made before. */
+  checkClock(exportedAt: Date | undefined): void {
+    const behind = this.#newest + WRITES_TAKE_MS - (exportedAt?.getTime() ?? Number.NaN);
+    if (!(behind >= 0)) return;
+    throw new UserError("CLOCK_BEHIND", "The last run's export is younger than this one", {
+      problems: [
+        `the target has an export of ${new Date(this.#newest).toISOString()}`,
+        `this machine's clock says ${new Date().toISOString()}`,
+      ],
+      hint: "Set the clocks of the machines that this job runs on, or wait. What is written carries the time of its export, and would lose",
+      exitCode: ExitCode.retryable,
+    });
   }
 
   /** @throws UserError `PRECONDITION_FAILED` when another run was here. */
-  async put(change: Pick<ChainState, "applied" | "importing">): Promise<void> {
-    const state: ChainState = { version: 1, ...change, runId: this.#context.runId };
+  async put(change: Pick<ChainState, "applied" | "importing">, exportedAt: Date | undefined): Promise<void> {
+    this.#newest = Math.max(this.#newest, exportedAt?.getTime() ?? 0);
+    const state: ChainState = {
+      version: 1,
+      ...change,
+      ...(this.#tableId === undefined ? {} : { tableId: this.#tableId }),
+      ...(this.#newest === 0 ? {} : { exportedAt: new Date(this.#newest).toISOString() }),
+      runId: this.#context.runId,
+    };
     const condition = this.#etag === undefined ? ({ ifNoneMatch: true } as const) : { ifMatch: this.#etag };
     const { etag } = await this.#context.storage.put(this.#uri, `${JSON.stringify(state)}\n`, condition);
     this.#etag = etag;

@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { UserError } from "../../lib/errors.js";
 import { childUri, type ObjectInfo, type ObjectStore } from "../../lib/storage/index.js";
 import type { Folder } from "./folders.js";
 
@@ -7,27 +8,35 @@ interface ProgressState {
   /** What the files were when it began. */
   readonly source: string;
   readonly done: readonly string[];
+  /** How many writes were begun that must not be repeated as they are. */
+  readonly attempts?: number;
 }
 
 /**
- * How far an import has come: which files are in the table. It is noted in the folder's `_import`, for each target, and removed at
- * the end, so that an import after that writes everything again. Losing it costs time only: writing a file twice changes nothing.
+ * How far an import has come: which files are in the table, and how many times its lists were written. It is noted in the folder's
+ * `_import`, for each target. The files are forgotten at the end, so that an import after that writes everything again; losing them costs
+ * time only: writing a file twice changes nothing. The number of attempts stays.
  */
 export class ImportProgress {
   readonly #store: ObjectStore;
   readonly #uri: string;
   readonly #source: string;
-  readonly #done: Set<string>;
+  #done: Set<string>;
+  #attempts = 0;
+  #etag: string | undefined;
 
-  private constructor(store: ObjectStore, uri: string, source: string, done: readonly string[]) {
+  private constructor(store: ObjectStore, uri: string, source: string) {
     this.#store = store;
     this.#uri = uri;
     this.#source = source;
-    this.#done = new Set(done);
+    this.#done = new Set();
   }
 
-  /** @param target cluster, keyspace and table, and what else makes another import of it. */
-  static async open(store: ObjectStore, folder: Folder, target: string): Promise<ImportProgress> {
+  /**
+   * @param target cluster, table and its id, and what else makes another import of it.
+   * @param resume whether to go on where an import that died has stopped: right when nothing else was written to the table since.
+   */
+  static async open(store: ObjectStore, folder: Folder, target: string, resume: boolean): Promise<ImportProgress> {
     const uri = childUri(folder.uri, "_import", `${hash(target)}.json`);
     const source = hash(
       JSON.stringify([
@@ -35,9 +44,10 @@ export class ImportProgress {
         folder.files.map((file) => [nameOf(file), file.size, file.etag]),
       ]),
     );
-    const object = await store.get(uri);
-    const state = object === undefined ? undefined : parse(Buffer.from(object.body).toString("utf8"));
-    return new ImportProgress(store, uri, source, state?.source === source ? state.done : []);
+    const progress = new ImportProgress(store, uri, source);
+    const state = await progress.#look();
+    if (resume && state?.source === source) progress.#done = new Set(state.done);
+    return progress;
   }
 
   /** How many files an earlier run has brought in. */
@@ -63,12 +73,51 @@ export class ImportProgress {
 
   async note(files: readonly ObjectInfo[]): Promise<void> {
     for (const file of files) this.#done.add(nameOf(file));
-    const state: ProgressState = { version: 1, source: this.#source, done: [...this.#done] };
-    await this.#store.put(this.#uri, `${JSON.stringify(state)}\n`, { contentType: "application/json" });
+    await this.#put();
+  }
+
+  /** A number that is greater than all that any import of this folder into this table was given. It is noted before it is used. */
+  async nextAttempt(): Promise<number> {
+    const attempt = await this.#put(1);
+    return attempt - 1;
   }
 
   async finish(): Promise<void> {
-    await this.#store.delete(this.#uri);
+    this.#done.clear();
+    if (this.#attempts === 0) await this.#store.delete(this.#uri);
+    else await this.#put();
+  }
+
+  /** @returns the number of attempts that is noted now. */
+  async #put(more = 0): Promise<number> {
+    for (;;) {
+      const attempts = this.#attempts + more;
+      const state: ProgressState = {
+        version: 1,
+        source: this.#source,
+        done: [...this.#done],
+        ...(attempts === 0 ? {} : { attempts }),
+      };
+      const condition = this.#etag === undefined ? ({ ifNoneMatch: true } as const) : { ifMatch: this.#etag };
+      try {
+        const { etag } = await this.#store.put(this.#uri, `${JSON.stringify(state)}\n`, condition);
+        this.#etag = etag;
+        this.#attempts = attempts;
+        return attempts;
+      } catch (error) {
+        // Another import of the folder was here, or this one, and the answer was lost.
+        if (!(error instanceof UserError) || error.code !== "PRECONDITION_FAILED") throw error;
+        await this.#look();
+      }
+    }
+  }
+
+  async #look(): Promise<ProgressState | undefined> {
+    const object = await this.#store.get(this.#uri);
+    const state = object === undefined ? undefined : parse(Buffer.from(object.body).toString("utf8"));
+    this.#etag = object?.etag;
+    this.#attempts = Math.max(this.#attempts, state?.attempts ?? 0);
+    return state;
   }
 }
 

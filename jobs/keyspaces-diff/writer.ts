@@ -1,7 +1,9 @@
 import type { JobContext } from "../../lib/glue/index.js";
 import {
   CONNECTOR_FORMAT,
-  deleteFromHere,
+  deleteStatement,
+  executeFromHere,
+  type RowStatement,
   SINK_FORMAT,
   type SparkOptions,
   type WriteSettings,
@@ -19,6 +21,8 @@ export interface TableWriter {
   /** @param options of the connector, for this write. */
   upsert(rows: DataFrame, options?: SparkOptions): Promise<void>;
   delete(keys: DataFrame): Promise<void>;
+  /** @param statement is asked for again before each further attempt. */
+  execute(rows: DataFrame, statement: () => Promise<RowStatement>): Promise<void>;
 }
 
 /** What writes into a table of a cluster. */
@@ -32,7 +36,7 @@ export async function writerOf(
   if (!sink && settings.rowsPerSecond !== undefined) {
     context.report.warn(
       "RATE_LIMIT_PARTIAL",
-      "The Spark server has no sink of ours: RATE_LIMIT holds for deletes only",
+      "The Spark server has no sink of ours: RATE_LIMIT holds for deletes, lists and static columns only",
     );
   }
   const options = writeOptions(table, connection, settings, driverConf);
@@ -47,6 +51,19 @@ export async function writerOf(
     connection.region === undefined
       ? rows.repartition(...(table.partitionKey.map((name) => f.col(quoteName(name))) as [ReturnType<typeof f.col>]))
       : rows.repartition(64);
+  const here = { ...settings, signal: context.signal };
+  const execute = async (rows: DataFrame, statement: RowStatement) => {
+    if (!sink) {
+      await executeFromHere(session, table, rows, statement, here);
+      return;
+    }
+    const { cql, columns, growingFrom, idempotent } = statement;
+    await write(arranged(rows).select(columns.map(quoteName)), SINK_FORMAT, "execute", {
+      cql,
+      idempotent: String(idempotent),
+      ...(growingFrom === undefined ? {} : { growingFrom: String(growingFrom) }),
+    });
+  };
   return {
     sink,
     upsert: (rows, more) =>
@@ -56,7 +73,8 @@ export async function writerOf(
     delete: (keys) =>
       withRetries(context, settings.retries, async () => {
         if (sink) await write(arranged(keys), SINK_FORMAT, "delete");
-        else await deleteFromHere(session, table, keys, { ...settings, signal: context.signal });
+        else await execute(keys, deleteStatement(table, { keys: table.primaryKey, values: [] }, settings));
       }),
+    execute: (rows, statement) => withRetries(context, settings.retries, async () => execute(rows, await statement())),
   };
 }

@@ -1,19 +1,29 @@
-import { auth, Client, types } from "cassandra-driver";
+import { auth, Client, ExecutionProfile, policies, types } from "cassandra-driver";
 import { ExitCode, UserError } from "../errors.js";
 import { type CassandraConnection, clusterText } from "./connection.js";
 import { connectionError } from "./errors.js";
 import type { TableName } from "./spark-options.js";
 import { tlsOptions } from "./tls.js";
 
+/** A type as the driver has it: its code, and what is in it. */
+export interface CassandraType {
+  readonly code: number;
+  readonly info?: unknown;
+}
+
 /** A column of a table. */
 export interface CassandraColumn {
   readonly name: string;
   /** The driver's code of the type. */
   readonly code: number;
+  readonly type: CassandraType;
   readonly kind: "partition" | "clustering" | "static" | "regular";
   /** A collection or type whose elements are cells of their own: one that isn't frozen. */
   readonly elements: boolean;
 }
+
+/** The driver's profile for what must not be sent twice. */
+export const WITHOUT_RETRIES = "without-retries";
 
 const ELEMENTS: ReadonlySet<number> = new Set([
   types.dataTypes.list,
@@ -28,6 +38,10 @@ export interface CassandraTable extends TableName {
   /** Partition key first, then the clustering columns, in the table's order. */
   readonly primaryKey: readonly string[];
   readonly partitionKey: readonly string[];
+  /** New for each table that is made, also one of the same name; `undefined` where the cluster doesn't tell. */
+  readonly id: string | undefined;
+  /** Seconds after which what is written without a TTL goes; 0 is never. */
+  readonly defaultTtl: number;
 }
 
 /**
@@ -55,7 +69,10 @@ export class CassandraSession implements AsyncDisposable {
       localDataCenter: connection.localDataCenter,
       ...(username === undefined ? {} : { authProvider: new auth.PlainTextAuthProvider(username, password ?? "") }),
       ...(connection.tls ? { sslOptions: tlsOptions(connection) } : {}),
+      // Maps come from Spark as such, and their keys needn't be texts.
+      encoding: { map: Map },
       queryOptions: { consistency: types.consistencies.localQuorum, prepare: true, isIdempotent: true },
+      profiles: [new ExecutionProfile(WITHOUT_RETRIES, { retry: new policies.retry.FallthroughRetryPolicy() })],
       socketOptions: { connectTimeout: 10_000, readTimeout: 60_000 },
     });
     try {
@@ -73,19 +90,26 @@ export class CassandraSession implements AsyncDisposable {
     if (found === null || found === undefined) throw await this.#missing({ keyspace, table });
     const names = (columns: readonly { name: string }[]) => columns.map(({ name }) => name);
     const [partitionKey, clustering] = [names(found.partitionKeys), names(found.clusteringKeys)];
-    const { rows } = await this.client.execute(
-      "SELECT column_name, kind FROM system_schema.columns WHERE keyspace_name = ? AND table_name = ?",
-      [keyspace, table],
-    );
+    const about = async (what: string, where: string) => {
+      const cql = `SELECT ${what} FROM system_schema.${where} WHERE keyspace_name = ? AND table_name = ?`;
+      return (await this.client.execute(cql, [keyspace, table])).rows;
+    };
+    const [rows, [itself]] = await Promise.all([
+      about("column_name, kind", "columns"),
+      about("id, default_time_to_live", "tables"),
+    ]);
     const kinds = new Map(rows.map((row) => [String(row.column_name), String(row.kind)]));
     return {
       keyspace,
       table,
       partitionKey,
       primaryKey: [...partitionKey, ...clustering],
+      id: itself?.id === undefined || itself.id === null ? undefined : String(itself.id),
+      defaultTtl: Number(itself?.default_time_to_live ?? 0),
       columns: found.columns.map(({ name, type }) => ({
         name,
         code: type.code,
+        type,
         elements: ELEMENTS.has(type.code) && type.options?.frozen !== true,
         kind: (kinds.get(name)?.replace("partition_key", "partition") ?? "regular") as CassandraColumn["kind"],
       })),

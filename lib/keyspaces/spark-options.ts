@@ -2,7 +2,7 @@ import type { CassandraConnection } from "./connection.js";
 
 /** Names of the data sources on the Spark server. */
 export const CONNECTOR_FORMAT = "org.apache.spark.sql.cassandra";
-/** Our own, of infra/spark: deletes, and a steady rate. */
+/** Our own, of infra/spark: deletes, statements, and a steady rate. */
 export const SINK_FORMAT = "glue-connect-cassandra";
 
 export type SparkOptions = Readonly<Record<string, string>>;

@@ -19,13 +19,15 @@ afterAll(async () => {
 
 const PLACES = ["write the rows end", "write the changes end", "note the import end", "write end", "delete end"];
 
-test("SIGKILL of the chain at the steps that move rows, then changes that undo what it was about: the next run makes the tables equal", async () => {
+test("SIGKILL of the chain at the steps that move rows and lists, then changes that undo what it was about: the next run makes the tables equal", async () => {
   const [source, copy] = [`${KEYSPACE}.source`, `${KEYSPACE}.copy`];
   for (const table of [source, copy]) {
-    await s.cassandra.execute(`CREATE TABLE ${table} (a text, b int, v text, n int, PRIMARY KEY (a, b))`);
+    await s.cassandra.execute(`CREATE TABLE ${table} (a text, b int, v text, n int, l list<text>, PRIMARY KEY (a, b))`);
   }
   const insert = (b: number, v: string) =>
-    s.cassandra.execute(`INSERT INTO ${source} (a, b, v, n) VALUES ('p${b % 3}', ${b}, '${v}', ${b})`);
+    s.cassandra.execute(
+      `INSERT INTO ${source} (a, b, v, n, l) VALUES ('p${b % 3}', ${b}, '${v}', ${b}, ['${v}', 'twice', 'twice'])`,
+    );
   const remove = (b: number) => s.cassandra.execute(`DELETE FROM ${source} WHERE a = 'p${b % 3}' AND b = ${b}`);
   for (let b = 0; b < 12; b++) await insert(b, "first");
   const args = { KEYSPACE_NAME: KEYSPACE, TABLE_NAME: "source", TARGET_TABLE: "copy", S3URI: s.uri("chain") };

@@ -137,6 +137,14 @@ test("clusters and tables that can't be used", async () => {
     code: "CASSANDRA_TABLE_MISSING",
     problems: [expect.stringContaining(KEYSPACE)],
   });
+  await scenario.cassandra.execute(
+    `CREATE TABLE ${KEYSPACE}.scales (a decimal, b frozen<set<decimal>>, PRIMARY KEY ((a, b)))`,
+  );
+  const scales = { TABLE_NAME: "scales", S3URI: fileIn("scales", "part-0.json", '{"a":1.5}\n'), FORMAT: "json" };
+  expect(await run(importJob, scales)).toMatchObject({
+    code: "KEY_TYPE_UNSUPPORTED",
+    problems: [expect.stringMatching(/^a, of/), expect.stringMatching(/^b, of/)],
+  });
   await scenario.cassandra.execute(`CREATE TABLE ${KEYSPACE}.odd ("a b" int PRIMARY KEY, "v""w" int)`);
   expect(await run(exportJob, { TABLE_NAME: "odd" })).toMatchObject({
     code: "NAMES_UNSUPPORTED",
@@ -174,9 +182,43 @@ test("changes that don't fit the table: all of it at once, and the table is as i
   const csv = fileIn("wrong", "part-0.csv", `diff,a,b,right_v\n${"I,5,new,5\n".repeat(50)}I,6,new,six\n`);
   const wrong = await scenario.run(incrementalImport, { ...base, S3URI: csv, FORMAT: "csv" });
   expect(wrong.json.error?.message).toContain("This is no int: six");
+  const half = fileIn("half-a-one", "part-0.json", '{"diff":"I","a":5,"b":"new","right_v":1.5}\n');
+  expect(
+    (await scenario.run(incrementalImport, { ...base, S3URI: half, FORMAT: "json" })).json.error?.message,
+  ).toContain("This is no int: 1.5");
+  const keyless = fileIn("keyless", "part-0.json", '{"a":5,"b":"new","v":1}\n{"a":6,"v":1}\n');
+  expect((await scenario.run(importJob, { ...base, S3URI: keyless, FORMAT: "json" })).json.error).toMatchObject({
+    code: "KEYS_NULL",
+    message: expect.stringMatching(/^1 rows/),
+  });
+  const more = await exportOf("more", "SELECT 'C' AS diff, 1 AS a, 'x' AS b, 1 AS left_v, 2 AS right_v, 3 AS right_w");
+  expect((await scenario.run(incrementalImport, { ...base, S3URI: more })).json.error).toMatchObject({
+    code: "IMPORT_COLUMNS_UNLIKE",
+    problems: [`${KEYSPACE}.t has no column right_w`, expect.anything()],
+  });
   const damaged = fileIn("damaged", "part-0.json", '{"a":7,"b":"new","v":7}\n{"a":8,"b":');
   expect((await scenario.run(importJob, { ...base, S3URI: damaged, FORMAT: "json" })).json.error).toBeDefined();
   expect(await scenario.rows("t")).toEqual(['{"a": 1, "b": "x", "v": 1}']);
+});
+
+test("JSON of other tools: a column that is NULL in every changed row is cleared, and numbers lose no digit", async () => {
+  await scenario.cassandra.execute(
+    `CREATE TABLE ${KEYSPACE}.json (a int PRIMARY KEY, v text, n decimal, l list<int>, m bigint)`,
+    `INSERT INTO ${KEYSPACE}.json (a, v, n, l, m) VALUES (1, 'goes', 1, [1], 1)`,
+  );
+  const file = (index: number, line: string) => fileIn("json", `part-${index}.json`, `${line}\n`);
+  file(
+    0,
+    '{"diff":"C","a":1,"left_v":"goes","left_n":1,"right_n":12345678901234567.123456789012345678,"right_l":[2,3]}',
+  );
+  const S3URI = file(1, '{"diff":"I","a":2,"right_m":9223372036854775807}');
+  const { json } = await scenario.run(incrementalImport, { ...base, TABLE_NAME: "json", FORMAT: "json", S3URI });
+  expect(json.error).toBeUndefined();
+  expect(json.warnings).toContainEqual(expect.objectContaining({ code: "FILES_UNMARKED" }));
+  expect(await scenario.rows("json")).toEqual([
+    '{"a": 1, "l": [2, 3], "m": null, "n": 12345678901234567.123456789012345678, "v": null}',
+    '{"a": 2, "l": null, "m": 9223372036854775807, "n": null, "v": null}',
+  ]);
 });
 
 test("the example of the document goes in: no manifest, NULL fields left out; what is newer in the table stays", async () => {

@@ -109,12 +109,12 @@ describe("folders", () => {
   });
 });
 
-test("an import goes on with the files that are left, and begins anew when they have changed or it was finished", async () => {
+test("an import goes on with the files that are left when it is told to, and begins anew when they have changed or it was finished", async () => {
   const uri = folderUri();
   for (const name of ["a.csv", "b.csv", "c.csv", "d.csv"]) await store.put(`${uri}/${name}`, "x".repeat(10));
-  const open = async (target: string) => {
+  const open = async (target: string, resume = true) => {
     const folder = await openFolder(store, uri, { what: "S3URI", format: "csv", kind: "export" });
-    const progress = await ImportProgress.open(store, folder, target);
+    const progress = await ImportProgress.open(store, folder, target, resume);
     const batches = (bytes: number) =>
       progress.batches(folder.files, bytes).map((files) => files.map((file) => file.uri.slice(-5)));
     return { folder, progress, batches };
@@ -129,6 +129,8 @@ test("an import goes on with the files that are left, and begins anew when they 
 
   expect((await open("cluster/k.t")).batches(100)).toEqual([["c.csv", "d.csv"]]);
   expect((await open("cluster/k.t")).progress.filesDone).toBe(2);
+  // Unasked it begins anew: the table may have got something else since.
+  expect((await open("cluster/k.t", false)).progress.filesDone).toBe(0);
   expect((await open("cluster/other.t")).batches(100)).toHaveLength(1);
   expect((await open("cluster/other.t")).progress.filesDone).toBe(0);
   await store.put(`${uri}/a.csv`, "y".repeat(11));
@@ -138,6 +140,23 @@ test("an import goes on with the files that are left, and begins anew when they 
   await again.progress.note(again.folder.files);
   await again.progress.finish();
   expect((await open("cluster/k.t")).batches(100)).toEqual([["a.csv", "b.csv", "c.csv", "d.csv"]]);
+});
+
+test("the attempts at an import are counted over all its runs, also those at once and after its end", async () => {
+  const uri = folderUri();
+  await store.put(`${uri}/a.csv`, "a\n1\n");
+  const open = async () => {
+    const folder = await openFolder(store, uri, { what: "S3URI", format: "csv", kind: "export" });
+    return { folder, progress: await ImportProgress.open(store, folder, "cluster/k.t", false) };
+  };
+  const [one, other] = [await open(), await open()];
+  const attempts = [];
+  for (const { progress } of [one, one, other, one, other]) attempts.push(await progress.nextAttempt());
+  expect(attempts).toEqual([0, 1, 2, 3, 4]);
+  await one.progress.note(one.folder.files);
+  await one.progress.finish();
+  const later = await open();
+  expect(await later.progress.nextAttempt()).toBe(5);
 });
 
 test("exports that don't follow one another, or are of different rows, aren't compared", async () => {
@@ -158,10 +177,19 @@ test("exports that don't follow one another, or are of different rows, aren't co
     return (await runJob(incrementalExport, argv, {})).report.toJSON().error;
   };
   expect(await compare(young, old)).toMatchObject({ code: "EXPORTS_REVERSED" });
+  const copy = await exported("copy", "2026-01-01T00:00:00Z");
+  expect(await compare(old, copy)).toMatchObject({ code: "EXPORTS_REVERSED" });
   expect(await compare(old, part)).toMatchObject({
     code: "EXPORTS_UNLIKE",
     problems: ["PASTURI: every row", "CURRENTURI: a < 5"],
   });
+  await store.put(`${base}/foreign/part-0.csv`, "a\n1\n");
+  expect(await compare(old, `${base}/foreign`)).toMatchObject({
+    code: "EXPORT_UNMARKED",
+    problems: [expect.stringContaining("CURRENTURI")],
+  });
+  await store.put(`${base}/foreign/_SUCCESS`, "");
+  expect(await compare(old, `${base}/foreign`)).toMatchObject({ code: "SPARK_REMOTE_MISSING" });
   // Nothing stands against these, but that there is no Spark.
   expect(await compare(old, young)).toMatchObject({ code: "SPARK_REMOTE_MISSING" });
 });

@@ -27,11 +27,12 @@ import org.apache.spark.sql.types.StructType;
 import scala.collection.immutable.Map;
 
 /**
- * What the Spark Cassandra connector's data source can't do: DELETEs of rows by their key, with a timestamp when one is set, and writes at
- * a steady rate. Both happen on the executors.
+ * What the Spark Cassandra connector's data source can't do: DELETEs of rows by their key, statements of any kind, and writes at a steady
+ * rate. All of it happens on the executors.
  *
- * <p>Options: those of the connector, and {@code operation}, {@code upsert} or {@code delete}; {@code rowsPerSecond}, for all tasks
- * together.
+ * <p>Options: those of the connector, and {@code operation}: {@code upsert}, {@code delete}, or {@code execute} with the statement in
+ * {@code cql}, {@code idempotent} and, where its first value is a timestamp that grows with each attempt, {@code growingFrom};
+ * {@code rowsPerSecond}, for all tasks together.
  */
 public final class CassandraSink implements CreatableRelationProvider, DataSourceRegister {
   @Override
@@ -48,8 +49,10 @@ public final class CassandraSink implements CreatableRelationProvider, DataSourc
       paced.write().format("org.apache.spark.sql.cassandra").options(options).mode(SaveMode.Append).save();
     } else if ("delete".equals(operation)) {
       delete(context, options, paced);
+    } else if ("execute".equals(operation)) {
+      execute(context, options, paced);
     } else {
-      throw new IllegalArgumentException("The operation must be upsert or delete, it is " + operation);
+      throw new IllegalArgumentException("The operation must be upsert, delete or execute, it is " + operation);
     }
     return new Written(context, rows.schema());
   }
@@ -57,18 +60,18 @@ public final class CassandraSink implements CreatableRelationProvider, DataSourc
   private static void delete(SQLContext context, Map<String, String> options, Dataset<Row> rows) {
     String keyspace = option(options, "keyspace");
     String table = option(options, "table");
-    SparkConf conf = CassandraSourceUtil.consolidateConfs(
-        context.sparkContext().getConf(), context.getAllConfs(), "default", keyspace, options);
+    SparkConf conf = consolidated(context, keyspace, options);
     CassandraConnector connector = CassandraConnector$.MODULE$.apply(conf);
     // The connector takes a row's values by position: they must be the key's columns in the table's order, whatever came.
     List<String> names = keyColumns(connector, keyspace, table);
     Dataset<Row> keys = rows.select(names.stream().map(CassandraSink::column).toArray(Column[]::new));
     WriteConf settings = WriteConf.fromSparkConf(conf);
     if (conf.contains("spark.cassandra.output.timestamp")) {
-      long timestamp = conf.getLong("spark.cassandra.output.timestamp", 0);
-      keys.toJavaRDD()
-          .foreachPartition(new TimedDelete(
-              connector, keyspace, table, names, timestamp, settings.consistencyLevel(), settings.parallelismLevel() * 4));
+      // The connector's own deletes can't carry one.
+      String cql = "DELETE FROM " + quoted(keyspace) + "." + quoted(table)
+          + " USING TIMESTAMP " + conf.getLong("spark.cassandra.output.timestamp", 0)
+          + " WHERE " + names.stream().map(name -> quoted(name) + " = ?").collect(Collectors.joining(" AND "));
+      keys.toJavaRDD().foreachPartition(statements(connector, cql, keyspace + "." + table, settings, true, null));
       return;
     }
     new RDDJavaFunctions<>(keys.rdd())
@@ -82,6 +85,31 @@ public final class CassandraSink implements CreatableRelationProvider, DataSourc
             connector);
   }
 
+  /** The rows' values in the order of the statement's question marks. */
+  private static void execute(SQLContext context, Map<String, String> options, Dataset<Row> rows) {
+    String keyspace = option(options, "keyspace");
+    SparkConf conf = consolidated(context, keyspace, options);
+    rows.toJavaRDD()
+        .foreachPartition(statements(
+            CassandraConnector$.MODULE$.apply(conf),
+            option(options, "cql"),
+            keyspace + "." + option(options, "table"),
+            WriteConf.fromSparkConf(conf),
+            Boolean.parseBoolean(option(options, "idempotent")),
+            options.contains("growingFrom") ? Long.valueOf(options.apply("growingFrom")) : null));
+  }
+
+  private static Statements statements(
+      CassandraConnector connector, String cql, String table, WriteConf settings, boolean idempotent, Long growingFrom) {
+    int atOnce = settings.parallelismLevel() * 4;
+    return new Statements(connector, cql, table, settings.consistencyLevel(), atOnce, idempotent, growingFrom);
+  }
+
+  private static SparkConf consolidated(SQLContext context, String keyspace, Map<String, String> options) {
+    return CassandraSourceUtil.consolidateConfs(
+        context.sparkContext().getConf(), context.getAllConfs(), "default", keyspace, options);
+  }
+
   private static List<String> keyColumns(CassandraConnector connector, String keyspace, String table) {
     try (CqlSession session = connector.openSession()) {
       TableMetadata metadata = session.getMetadata()
@@ -93,6 +121,10 @@ public final class CassandraSink implements CreatableRelationProvider, DataSourc
           .map(CqlIdentifier::asInternal)
           .collect(Collectors.toList());
     }
+  }
+
+  private static String quoted(String name) {
+    return CqlIdentifier.fromInternal(name).asCql(false);
   }
 
   private static Column column(String name) {
