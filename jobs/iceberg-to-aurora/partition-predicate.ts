@@ -40,6 +40,8 @@ export interface Predicate {
    * @param file its columns by what they are: the metadata tables' own names are the caller's affair.
    */
   readonly files: (file: FileColumns) => Column;
+  /** The same of a file whose facts are here. */
+  readonly holds: (file: FileFacts) => boolean;
 }
 
 export interface FileColumns {
@@ -68,11 +70,12 @@ export function predicateOf(
   columns: readonly BoundedColumn[],
   files: readonly FileFacts[],
 ): Predicate {
-  if (files.length === 0) return { rows: () => f.lit(false), files: () => f.lit(false) };
+  if (files.length === 0) return { rows: () => f.lit(false), files: () => f.lit(false), holds: () => false };
   const groups = groupFiles(metadata, columns, files);
   return {
     rows: (written) => anyOf(groups.map((group) => groupRows(group, catalog, written))),
     files: (file) => anyOf(groups.map((group) => groupFilesColumn(group, file))),
+    holds: (file) => groups.some((group) => groupHolds(group, file)),
   };
 }
 
@@ -275,6 +278,21 @@ function groupFilesColumn(group: Group, file: FileColumns): Column {
   return allOf([file.specId.notEqual(f.lit(group.specId)).or(sameSpec), ...overlapping]);
 }
 
+/** What {@link groupFilesColumn} says in Spark. */
+function groupHolds(group: Group, file: FileFacts): boolean {
+  const sameSpec = group.terms.every(({ term, values }) => {
+    const part = textOf(file.partition.get(term.part) ?? null);
+    return values.some((value) => textOf(value) === part);
+  });
+  const overlaps = group.ranges.every(({ column, ranges }) => {
+    const { lower = null, upper = null } = file.bounds[column.index] ?? {};
+    if (ranges.nulls || lower === null || upper === null) return true;
+    const compare = comparison(column.field.type);
+    return ranges.ranges.some((range) => compare(lower, range.upper) <= 0 && compare(upper, range.lower) >= 0);
+  });
+  return (file.specId !== group.specId || sameSpec) && overlaps;
+}
+
 /** The type that a part's values have. */
 function partType(term: Term): IcebergType {
   const name = term.field.transform.replace(/\[.*/, "");
@@ -298,7 +316,7 @@ function rangesOf(column: BoundedColumn, files: readonly FileFacts[], most: numb
 
 /** Joins ranges that overlap, and then neighbours until there are few enough. */
 function merged(ranges: readonly Range[], most: number, type: IcebergType): readonly Range[] {
-  const compare = (a: Value, b: Value) => compareValues(sortable(a, type), sortable(b, type));
+  const compare = comparison(type);
   let joined: Range[] = [];
   for (const range of ranges.toSorted((a, b) => compare(a.lower, b.lower))) {
     const last = joined.at(-1);
@@ -311,6 +329,10 @@ function merged(ranges: readonly Range[], most: number, type: IcebergType): read
     );
   }
   return joined;
+}
+
+function comparison(type: IcebergType): (a: Value, b: Value) => number {
+  return (a, b) => compareValues(sortable(a, type), sortable(b, type));
 }
 
 function compareValues(a: bigint | string, b: bigint | string): number {
@@ -342,8 +364,11 @@ function groupBy<T, K>(items: readonly T[], keyOf: (item: T) => K): Map<K, T[]> 
 }
 
 function distinct(values: readonly Value[]): Value[] {
-  return [...new Map(values.map((value) => [value === null ? "null" : `=${String(value)}`, value])).values()];
+  return [...new Map(values.map((value) => [textOf(value), value])).values()];
 }
+
+/** Equal values of one column have the same text, and no other. */
+const textOf = (value: Value) => (value === null ? "null" : `=${String(value)}`);
 
 function valueLiteral(value: Value, type: IcebergType): Column {
   if (type.kind !== "primitive") throw new TypeError("Only values of primitive types bound a file");
