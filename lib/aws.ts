@@ -154,7 +154,10 @@ export function awsFailure(error: unknown, call: AwsCall): UserError {
     );
   }
   const what = name === "" || name === "Error" || text.includes(name) ? text : `${name}: ${text}`;
-  return new UserError("AWS_REQUEST_FAILED", `${call.service} failed ${call.doing}: ${what}`, { cause: error });
+  return new UserError("AWS_REQUEST_FAILED", `${call.service} failed ${call.doing}: ${what}`, {
+    hint: "The reason is AWS's own words; where they name nothing that can be put right, run again later",
+    cause: error,
+  });
 }
 
 function isConnectionProblem(error: unknown): boolean {

@@ -75,8 +75,15 @@ def fetch(context, uri, folder):
     jvm = context._jvm
     source = jvm.org.apache.hadoop.fs.Path(uri)
     target = os.path.join(folder, uri.rsplit("/", 1)[-1])
-    file_system = source.getFileSystem(context._jsc.hadoopConfiguration())
-    file_system.copyToLocalFile(False, source, jvm.org.apache.hadoop.fs.Path(f"file://{target}"), True)
+    try:
+        file_system = source.getFileSystem(context._jsc.hadoopConfiguration())
+        file_system.copyToLocalFile(False, source, jvm.org.apache.hadoop.fs.Path(f"file://{target}"), True)
+    except Exception as error:
+        cause = getattr(error, "java_exception", error)
+        fail(
+            f"{uri} can't be fetched: {cause}. What to do: check that the job's role may read it (s3:GetObject, s3:ListBucket, "
+            "kms:Decrypt), and that it is there; `glue-connect submit` uploads what is not"
+        )
     return target
 
 

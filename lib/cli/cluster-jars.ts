@@ -9,22 +9,14 @@ import { ensureSparkJars, type SparkProfile } from "../targets/local/spark-jars.
 import { uploadArtifact } from "../targets/runs/artifacts.js";
 import type { CloudPlace } from "./aws-targets.js";
 
-/** The connector with all that it needs, and the sink of ours. */
-const CASSANDRA_JARS = [
-  "spark-cassandra-connector_",
-  "spark-cassandra-connector-driver_",
-  "java-driver-core-shaded-",
-  "java-driver-mapper-runtime-",
-  "java-driver-query-builder-",
-  "java-driver-shaded-guava-",
-  "native-protocol-",
-  "reactive-streams-",
-  "config-",
-  "HdrHistogram-",
-  "glue-connect-spark-",
-];
-/** The connector with all that it needs in one jar, which a user may name instead. */
-const CASSANDRA_ASSEMBLY = "spark-cassandra-connector-assembly_";
+/**
+ * The connector with all that it needs in one jar, because a session of EMR Serverless takes no long list of jars; and the sink
+ * of ours.
+ */
+const CONNECTOR = "spark-cassandra-connector_";
+/** What DataStax calls such a jar, which a user may name instead. */
+const CONNECTOR_ASSEMBLY = "spark-cassandra-connector-assembly_";
+const CASSANDRA_JARS = [CONNECTOR, "glue-connect-spark-"];
 
 /** The jars that a package needs and a service's image doesn't bring, by the beginnings of their names. */
 const JARS: Readonly<Record<SparkPackage, Readonly<Record<CloudPlace, readonly string[]>>>> = {
@@ -42,10 +34,9 @@ export function neededJars(
   place: CloudPlace,
   own: readonly string[] = [],
 ): readonly string[] {
-  const named = (beginning: string) => own.some((uri) => uri.split("/").at(-1)?.startsWith(beginning));
-  const needed = packages.flatMap((name) => JARS[name][place]).filter((beginning) => !named(beginning));
-  if (!named(CASSANDRA_ASSEMBLY)) return needed;
-  return needed.filter((beginning) => !CASSANDRA_JARS.includes(beginning) || beginning === "glue-connect-spark-");
+  const files = own.map((uri) => uri.slice(uri.lastIndexOf("/") + 1).replace(CONNECTOR_ASSEMBLY, CONNECTOR));
+  const named = (beginning: string) => files.some((file) => file.startsWith(beginning));
+  return packages.flatMap((name) => JARS[name][place]).filter((beginning) => !named(beginning));
 }
 
 /**
@@ -70,7 +61,7 @@ export async function uploadJars(
 
 /** Which of the local server's folders has these jars. */
 export function profileOf(beginnings: readonly string[]): SparkProfile {
-  return beginnings.some((beginning) => CASSANDRA_JARS.slice(0, -1).includes(beginning)) ? "cassandra" : "base";
+  return beginnings.some((beginning) => beginning === CONNECTOR) ? "cassandra" : "base";
 }
 
 /** Paths of jars in the local server's folder, which Maven fills if need be. */

@@ -1,20 +1,15 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { gunzipSync } from "node:zlib";
 import { ExitCode, UserError } from "../errors.js";
 import type { Settings } from "../glue/config/schema.js";
 import type { Logger } from "../logger.js";
-import { createObjectStore } from "../storage/create-object-store.js";
-import type { ObjectStore } from "../storage/object-store.js";
 import type { SparkPackage } from "../targets/aws/packages.js";
 import { isOver, type RunInfo, type RunService } from "../targets/runs/service.js";
-import { awsOptions, emrTarget, glueTarget } from "./aws-targets.js";
-import { type CliIo, write } from "./io.js";
-import { printable } from "./style.js";
+import { emrTarget, glueTarget } from "./aws-targets.js";
+import type { CliIo } from "./io.js";
+import { createLogReader } from "./run-log.js";
 
 const FIRST_WAIT_MS = 1_000;
-const LONGEST_WAIT_MS = 10_000;
-/** The last lines of a log may be some seconds behind the end of the run. */
-const LOG_LAG_MS = 15_000;
+const LONGEST_WAIT_MS = 5_000;
 
 /** Job runs of the service that the settings name. */
 export async function runService(
@@ -76,7 +71,7 @@ export async function follow(options: FollowOptions): Promise<ExitCode> {
       shown = info.state;
       log.info(`${service.title} job run ${id} is ${shown}${info.reason === undefined ? "" : `: ${info.reason}`}`);
     }
-    await reader?.read().catch((error: unknown) => {
+    await reader?.read(info?.attempt).catch((error: unknown) => {
       // The run goes on without its log.
       log.warn(`the log can't be read: ${error instanceof Error ? error.message : String(error)}`);
       reader = undefined;
@@ -107,59 +102,6 @@ function describeFailedRun(service: RunService, { id, state, reason }: RunInfo):
     ? "Ask AWS for a higher quota (new accounts have 16 vCPU at a time), or ask for fewer workers"
     : `\`glue-connect logs ${id}\` shows what the job said`;
   return `${service.title} job run ${id} is ${state}${reason === undefined ? "" : `: ${reason}`}. What to do: ${hint}`;
-}
-
-/** Shows a log that is written anew, whole, as it grows. */
-export function createLogReader({ service, id, io, settings, log }: FollowOptions): {
-  read(): Promise<void>;
-  finish(): Promise<void>;
-} {
-  const store = createObjectStore(awsOptions(settings));
-  const streams = (["stdout", "stderr"] as const).map((stream) => ({
-    place: service.log(id, stream),
-    size: 0,
-    lines: 0,
-  }));
-  let told = false;
-  const read = async () => {
-    for (const stream of streams) {
-      if ("command" in stream.place) {
-        if (!told) log.info(`the log can be followed by: ${stream.place.command}`);
-        told = true;
-        continue;
-      }
-      const head = await store.head(stream.place.uri);
-      if (head === undefined || head.size === stream.size) continue;
-      stream.size = head.size;
-      const lines = (await textOf(store, stream.place.uri)).split("\n");
-      // The last one has no end yet, or is empty.
-      const whole = lines.slice(0, -1);
-      const fresh = whole.slice(stream.lines);
-      stream.lines = whole.length;
-      if (fresh.length > 0) await write(io.stderr, `${printable(fresh.join("\n"))}\n`);
-    }
-  };
-  return {
-    read,
-    async finish() {
-      const end = Date.now() + LOG_LAG_MS;
-      // Until nothing has come for a while.
-      for (let before = -1; Date.now() < end; ) {
-        await read();
-        const size = streams.reduce((sum, stream) => sum + stream.size, 0);
-        if (size > 0 && size === before) return;
-        if (streams.some(({ place }) => "command" in place)) return;
-        before = size;
-        await sleep(1_000);
-      }
-    },
-  };
-}
-
-/** A log on S3, uncompressed; empty when there is none yet. */
-export async function textOf(store: ObjectStore, uri: string): Promise<string> {
-  const object = await store.get(uri);
-  return object === undefined ? "" : gunzipSync(object.body).toString("utf8");
 }
 
 async function unlessThrottled<T>(ask: () => Promise<T>): Promise<T | undefined> {

@@ -1,15 +1,14 @@
 import { type Command, Option } from "commander";
-import { ExitCode } from "../errors.js";
+import { ExitCode, UserError } from "../errors.js";
 import { chainOfRun } from "../glue/schedule/model.js";
-import { createObjectStore } from "../storage/create-object-store.js";
 import type { RunInfo } from "../targets/runs/service.js";
-import { awsOptions } from "./aws-targets.js";
 import { loadConfig } from "./config-options.js";
 import { interruptible } from "./interrupt.js";
 import { type CliIo, write } from "./io.js";
 import type { Finish } from "./job-command.js";
 import { createProgress } from "./progress.js";
-import { follow, runService, textOf } from "./run-tracking.js";
+import { writeLog } from "./run-log.js";
+import { follow, runService } from "./run-tracking.js";
 import { addScheduleOptions, openSchedule, type ScheduleFlags } from "./schedule/open.js";
 import { listScheduledRuns, scheduledLog, scheduledStatus, stopScheduled } from "./schedule/runs.js";
 import { printable } from "./style.js";
@@ -109,8 +108,15 @@ export function registerRunsCommands(program: Command, io: CliIo, finish: Finish
     .description("Show what a job run has said")
     .argument("<RUN>", "id, as `submit` printed it")
     .option("--follow", "go on until the run is over")
-    .option("--attempt <n>", "of a run that was tried several times")
+    .option("--attempt <n>", "only this one of a run that was tried several times")
     .action(async (given: string, flags: Flags) => {
+      const attempt = flags.attempt === undefined ? undefined : Number(flags.attempt);
+      if (attempt !== undefined && !(Number.isInteger(attempt) && attempt > 0)) {
+        throw new UserError("USAGE", `--attempt ${flags.attempt} is no number of an attempt`, {
+          hint: "The first one is 1; `glue-connect status` tells the last",
+          exitCode: ExitCode.usage,
+        });
+      }
       const id = chainOfRun(given) === undefined ? given : await scheduledLog(await openSchedule(flags, io), given, io);
       // All was said: it ran on this machine.
       if (id === undefined) return;
@@ -123,12 +129,7 @@ export function registerRunsCommands(program: Command, io: CliIo, finish: Finish
         interrupt.stop();
         return;
       }
-      const store = createObjectStore(awsOptions(settings));
-      for (const stream of ["stderr", "stdout"] as const) {
-        const place = service.log(id, stream, flags.attempt === undefined ? undefined : Number(flags.attempt));
-        if ("command" in place) await write(io.stdout, `${stream}: ${place.command}\n`);
-        else await write(io.stdout, printable(await textOf(store, place.uri)));
-      }
+      await writeLog(options, attempt);
     });
 }
 

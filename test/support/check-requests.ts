@@ -6,7 +6,7 @@ import type { WireRequest } from "./fake-sessions.js";
 /** What botocore's models say of requests. */
 export interface RequestCheck {
   readonly problems: readonly string[];
-  /** Names of the operations that were asked for, each once. */
+  /** Operations that were asked for, each once, as `glue.StartJobRun`. */
   readonly operations: readonly string[];
 }
 

@@ -96,7 +96,7 @@ for request in json.load(sys.stdin):
     except (LookupError, KeyError) as error:
         problems.append(str(error))
         continue
-    seen.append(operation.name)
+    seen.append(f"{request['service']}.{operation.name}")
     report = ParamValidator().validate(params, operation.input_shape)
     if report.has_errors():
         problems.append(f"{operation.name}: {report.generate_report()}")

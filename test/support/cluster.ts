@@ -8,6 +8,7 @@ import { findJava } from "../../lib/targets/local/java.js";
 import { ensureSparkJars } from "../../lib/targets/local/spark-jars.js";
 import { toProperties } from "../../lib/targets/local/spark-settings.js";
 import { awsVariables } from "./aws.js";
+import { classArchive } from "./class-archive.js";
 import { pythonEnvironment } from "./python.js";
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -69,7 +70,7 @@ export async function startCluster(
     return join(jars, found);
   };
   const iceberg = jar("iceberg-spark-runtime");
-  const image = {
+  const driver = {
     "spark.master": "local[1]",
     "spark.ui.enabled": "false",
     "spark.driver.host": "127.0.0.1",
@@ -78,6 +79,9 @@ export async function startCluster(
     "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
     "spark.local.dir": folder,
     "spark.sql.shuffle.partitions": "1",
+    // Compiling it costs small queries more than it gives.
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
     "spark.sql.catalogImplementation": "in-memory",
     "spark.hadoop.hadoop.tmp.dir": folder,
     "spark.hadoop.fs.s3.impl": "org.apache.hadoop.fs.s3a.S3AFileSystem",
@@ -85,6 +89,9 @@ export async function startCluster(
     "spark.hadoop.fs.s3a.path.style.access": "true",
     "spark.hadoop.fs.s3a.aws.credentials.provider": "com.amazonaws.auth.EnvironmentVariableCredentialsProvider",
   };
+  const classes = await classArchive(python, driver);
+  const options = `${driver["spark.driver.extraJavaOptions"]} -XX:SharedArchiveFile=${classes}`;
+  const image = { ...driver, "spark.driver.extraJavaOptions": options };
 
   const submit = ({ script, args, conf, logs }: Submission): ClusterProcess => {
     const properties = join(mkdtempSync(join(folder, "run-")), "spark.properties");

@@ -2,12 +2,18 @@ import { randomBytes } from "node:crypto";
 import { isDeepStrictEqual } from "node:util";
 import type { Cluster, ClusterProcess } from "./cluster.js";
 
+type Fields = Readonly<Record<string, unknown>>;
+
 /** How job runs behave; may be changed while they run. */
 export interface RunBehaviour {
   /** How long a job run takes, half of it waiting; it then ends in `runEnd`. */
   runMs: number;
   runEnd: "SUCCESS" | "FAILED";
   runDetails: string;
+  /** Which attempt runs are at. */
+  attempt: number;
+  /** Runs of Glue jobs as GetJobRun and GetJobRuns tell them, instead of those that were started. */
+  glueRuns: readonly Fields[];
   /** Where job runs really run; their end is then that of the process. */
   cluster: Cluster | undefined;
 }
@@ -16,10 +22,10 @@ export const DEFAULT_RUN_BEHAVIOUR: RunBehaviour = {
   runMs: 300,
   runEnd: "SUCCESS",
   runDetails: "",
+  attempt: 1,
+  glueRuns: [],
   cluster: undefined,
 };
-
-type Fields = Readonly<Record<string, unknown>>;
 
 /** A job run as the fake keeps it. */
 export interface FakeRun {
@@ -109,9 +115,18 @@ export function fakeJobRuns(
       add("glue", id, body, cluster.runGlue(name, id, job, body.Arguments as Record<string, string>));
       return { JobRunId: id };
     }
+    const told = behaviour.glueRuns.filter(({ JobName }) => JobName === body.JobName);
+    if (operation === "GetJobRuns" && told.length > 0) return { JobRuns: told };
+    const one = told.find(({ Id }) => Id === body.RunId);
+    if (operation === "GetJobRun" && one !== undefined) return { JobRun: one };
     const [stopped] = (body.JobRunIds as string[] | undefined) ?? [];
     const run = runs.get(String(body.RunId ?? stopped));
-    if (run === undefined) return undefined;
+    if (run === undefined) {
+      // The emulator has no such operation either.
+      if (operation !== "BatchStopJobRun") return undefined;
+      const ErrorDetail = { ErrorCode: "JobRunNotInTerminalStateException", ErrorMessage: "is over" };
+      return { SuccessfulSubmissions: [], Errors: [{ JobName: body.JobName, JobRunId: stopped, ErrorDetail }] };
+    }
     if (operation === "BatchStopJobRun") {
       cancel(run);
       return { SuccessfulSubmissions: [{ JobName: body.JobName, JobRunId: run.id }], Errors: [] };
@@ -138,7 +153,7 @@ export function fakeJobRuns(
     const age = Date.now() - created;
     const { runMs, runEnd, runDetails } = behaviour;
     if (cancelled !== undefined) {
-      return { state: Date.now() - cancelled < 1_500 ? "CANCELLING" : "CANCELLED", stateDetails: "" };
+      return { state: Date.now() - cancelled < 700 ? "CANCELLING" : "CANCELLED", stateDetails: "" };
     }
     if (age < runMs / 2) return { state: age < runMs / 4 ? "SUBMITTED" : "PENDING", stateDetails: "" };
     return age < runMs ? { state: "RUNNING", stateDetails: "" } : { state: runEnd, stateDetails: runDetails };
@@ -153,7 +168,7 @@ export function fakeJobRuns(
     updatedAt: run.created / 1000,
     executionRole: run.request.executionRoleArn,
     releaseLabel: application.releaseLabel,
-    attempt: 1,
+    attempt: behaviour.attempt,
     ...stateOf(run),
   });
 

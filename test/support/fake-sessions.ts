@@ -65,6 +65,8 @@ export interface FakeSessions {
   stateOf(id: string): string;
   /** Ends a session from outside, as an administrator or the service does. */
   kill(id: string): void;
+  /** The service knows the session no more. */
+  forget(id: string): void;
   close(): Promise<void>;
 }
 
@@ -227,6 +229,9 @@ export async function startFakeSessions(
       return { Ids: found.map(({ id }) => id), Sessions: found.map(glueSession) };
     }
     const id = String(body.Id ?? body.SessionId ?? body.ResourceId);
+    if (operation === "GetDashboardUrl" && body.ResourceType === "JOB") {
+      return { Url: `https://glue-dashboard.example.com/${id}` };
+    }
     if (!/Session|DashboardUrl/.test(operation)) return jobRuns.glue(operation, body);
     const session = sessions.get(id);
     if (session === undefined) throw new FakeError("EntityNotFoundException", `Session ${id} not found`, 400);
@@ -318,6 +323,7 @@ export async function startFakeSessions(
       const session = sessions.get(id);
       if (session !== undefined) session.ended = Date.now();
     },
+    forget: (id) => void sessions.delete(id),
     async close() {
       server.closeAllConnections();
       server.close();

@@ -1,4 +1,5 @@
 import type { StartJobRunRequest } from "@aws-sdk/client-emr-serverless";
+import { LONGEST_PROPERTY, sparkDefaults } from "../aws/emr-properties.js";
 import { emrConf } from "../aws/packages.js";
 import { type EmrTarget, workerConf } from "../aws/settings.js";
 import { launcherArguments, type RunRequest } from "./service.js";
@@ -17,7 +18,6 @@ export interface EmrRunTarget extends EmrTarget {
   readonly architecture?: "x86_64" | "arm64" | undefined;
 }
 
-const LONGEST_PROPERTY = 1_024;
 const MANY_JARS = 5;
 
 /**
@@ -27,6 +27,7 @@ const MANY_JARS = 5;
  * @param request its token becomes the client token: a scheduler puts in its own, such as `<aws.scheduler.execution-id>`. For
  *   a request that starts many runs the report is a folder.
  * @param region of the job's AWS clients.
+ * @throws UserError `EMR_SETTINGS_TOO_LONG`.
  * @example
  * const { clientToken, ...rest } = emrJobRunRequest({ ...settings.emr, applicationId, role, packages }, request, "eu-central-1");
  */
@@ -41,7 +42,7 @@ export function emrJobRunRequest(
     ...workerConf(target),
     ...target.sparkConf,
   });
-  // The value of a property has 1,024 characters at the most. CloudFormation may put longer names of buckets in than can be seen here.
+  // CloudFormation may put longer names of buckets in than can be seen here.
   const many = allJars.length > LONGEST_PROPERTY || allJars.split(",").length > MANY_JARS;
   const monitoring = monitoringOf(target, request.name);
   return {
@@ -58,12 +59,10 @@ export function emrJobRunRequest(
       },
     },
     configurationOverrides: {
-      applicationConfiguration: [
-        {
-          classification: "spark-defaults",
-          properties: { ...conf, ...(many || allJars === "" ? {} : { "spark.jars": allJars }) },
-        },
-      ],
+      applicationConfiguration: sparkDefaults(
+        { ...conf, ...(many || allJars === "" ? {} : { "spark.jars": allJars }) },
+        "job runs",
+      ),
       ...(monitoring === undefined ? {} : { monitoringConfiguration: monitoring }),
     },
     tags: { ...target.tags, "glue-connect": request.name.slice(0, 256) },

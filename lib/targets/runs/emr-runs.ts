@@ -49,7 +49,11 @@ export async function createEmrRuns(target: EmrRunTarget): Promise<RunService> {
       const { jobRunId } = await call("starting a job run", "emr-serverless:StartJobRun", () =>
         client.send(new sdk.StartJobRunCommand(body as StartJobRunRequest)),
       );
-      if (jobRunId === undefined) throw new UserError("EMR_PROTOCOL", "EMR Serverless gave no id for the job run");
+      if (jobRunId === undefined) {
+        throw new UserError("EMR_PROTOCOL", "EMR Serverless gave no id for the job run", {
+          hint: "`glue-connect runs` shows whether one was started",
+        });
+      }
       return jobRunId;
     },
 
@@ -57,7 +61,9 @@ export async function createEmrRuns(target: EmrRunTarget): Promise<RunService> {
       const { jobRun } = await call(`asking for job run ${id}`, "emr-serverless:GetJobRun", () =>
         client.send(new sdk.GetJobRunCommand({ applicationId, jobRunId: id })),
       );
-      if (jobRun?.state === undefined) throw new UserError("EMR_PROTOCOL", `EMR Serverless told no state of ${id}`);
+      if (jobRun?.state === undefined) {
+        throw new UserError("EMR_PROTOCOL", `EMR Serverless told no state of ${id}`, { hint: "Ask again in a moment" });
+      }
       const billed = jobRun.billedResourceUtilization;
       return {
         id,
@@ -113,8 +119,10 @@ export async function createEmrRuns(target: EmrRunTarget): Promise<RunService> {
         const command = `aws emr-serverless get-dashboard-for-job-run --application-id ${applicationId} --job-run-id ${id}`;
         return { command };
       }
-      const attempts = attempt === undefined ? "" : `attempts/${attempt}/`;
-      return { uri: `${logs}applications/${applicationId}/jobs/${id}/${attempts}SPARK_DRIVER/${stream}.gz` };
+      const job = `${logs}applications/${applicationId}/jobs/${id}`;
+      const file = `SPARK_DRIVER/${stream}.gz`;
+      // Attempts have folders of their own where a run may be tried more than once.
+      return { uris: [`${job}/attempts/${attempt}/${file}`, ...(attempt === 1 ? [`${job}/${file}`] : [])] };
     },
   };
 }

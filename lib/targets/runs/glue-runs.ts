@@ -5,6 +5,8 @@ import { createSdkGlueClient, glueFailure } from "../aws/glue-client.js";
 import { type GlueJobTarget, glueJobDefinition, glueRunArguments } from "./glue-request.js";
 import type { RunInfo, RunService } from "./service.js";
 
+/** The argument that no two runs have alike. */
+const REPORT = "--glue_connect_report";
 const PHASES: Readonly<Record<JobRunState, RunInfo["phase"]>> = {
   STARTING: "waiting",
   WAITING: "waiting",
@@ -17,6 +19,9 @@ const PHASES: Readonly<Record<JobRunState, RunInfo["phase"]>> = {
   TIMEOUT: "failed",
   EXPIRED: "failed",
 };
+
+/** Within this time after a run has failed Glue starts its next attempt, if it does so at all. */
+const RETRY_MS = 120_000;
 
 /** What a run is started with. */
 interface GlueRun {
@@ -66,11 +71,53 @@ export async function createGlueRuns(target: GlueRunTarget): Promise<RunService>
       const page = await call(`listing the runs of ${name}`, "glue:GetJobRuns", () =>
         client.send(new sdk.GetJobRunsCommand({ JobName: name, ...(NextToken === undefined ? {} : { NextToken }) })),
       );
-      const found = page.JobRuns?.find((run) => run.Arguments?.["--glue_connect_report"] === report);
+      const found = page.JobRuns?.find((run) => run.Arguments?.[REPORT] === report);
       if (found?.Id !== undefined) return found.Id;
       NextToken = page.NextToken;
     } while (NextToken !== undefined);
     return undefined;
+  };
+
+  /**
+   * What follows a run that has failed: Glue makes a run of its own of each attempt, with the arguments of the first, so that
+   * they have their report's place in common.
+   */
+  const attemptAfter = async (run: JobRun): Promise<JobRun | "expected" | undefined> => {
+    const { JobName = "", Attempt = 0, CompletedOn } = run;
+    const job = await call(`asking for Glue job ${JobName}`, "glue:GetJob", () => jobOf(JobName));
+    if ((job?.MaxRetries ?? 0) <= Attempt) return undefined;
+    const { JobRuns = [] } = await call(`listing the runs of ${JobName}`, "glue:GetJobRuns", () =>
+      client.send(new sdk.GetJobRunsCommand({ JobName, MaxResults: 200 })),
+    );
+    const report = run.Arguments?.[REPORT];
+    const later = JobRuns.filter(
+      (other) =>
+        (other.PreviousRunId === run.Id || (report !== undefined && other.Arguments?.[REPORT] === report)) &&
+        (other.Attempt ?? 0) > Attempt,
+    );
+    const [latest] = later.toSorted((a, b) => (b.Attempt ?? 0) - (a.Attempt ?? 0));
+    if (latest !== undefined) return latest;
+    return Date.now() - (CompletedOn?.getTime() ?? 0) < RETRY_MS ? "expected" : undefined;
+  };
+
+  /** The run itself, or the last of the attempts that came after it, under the id of the first. */
+  const newestAttempt = async (id: string): Promise<{ readonly run: string; readonly info: RunInfo }> => {
+    const { job, run } = parse(id);
+    const { JobRun: found } = await call(`asking for job run ${id}`, "glue:GetJobRun", () =>
+      client.send(new sdk.GetJobRunCommand({ JobName: job, RunId: run })),
+    );
+    const info = found === undefined ? undefined : infoOf(found);
+    if (found === undefined || info === undefined)
+      throw new UserError("GLUE_PROTOCOL", `Glue told no state of ${id}`, { hint: "Ask again in a moment" });
+    const next = info.phase === "failed" ? await attemptAfter({ ...found, JobName: job }) : undefined;
+    if (next === undefined) return { run, info };
+    if (next === "expected")
+      return { run, info: { ...info, phase: "waiting", state: `${info.state}, to be tried again` } };
+    const latest = await newestAttempt(`${job}:${next.Id}`);
+    return {
+      run: latest.run,
+      info: { ...latest.info, id, reason: latest.info.reason ?? `its last attempt is ${latest.run}` },
+    };
   };
 
   return {
@@ -108,18 +155,16 @@ export async function createGlueRuns(target: GlueRunTarget): Promise<RunService>
       const { JobRunId } = await call(`starting Glue job ${name}`, "glue:StartJobRun", () =>
         client.send(new sdk.StartJobRunCommand({ JobName: name, Arguments: request.arguments })),
       );
-      if (JobRunId === undefined) throw new UserError("GLUE_PROTOCOL", `Glue gave no id for the run of ${name}`);
+      if (JobRunId === undefined) {
+        throw new UserError("GLUE_PROTOCOL", `Glue gave no id for the run of ${name}`, {
+          hint: `\`glue-connect runs --target glue --name ${name}\` shows whether one was started`,
+        });
+      }
       return `${name}:${JobRunId}`;
     },
 
     async get(id) {
-      const { job, run } = parse(id);
-      const found = await call(`asking for job run ${id}`, "glue:GetJobRun", () =>
-        client.send(new sdk.GetJobRunCommand({ JobName: job, RunId: run })),
-      );
-      const info = found.JobRun === undefined ? undefined : infoOf(found.JobRun);
-      if (info === undefined) throw new UserError("GLUE_PROTOCOL", `Glue told no state of ${id}`);
-      return info;
+      return (await newestAttempt(id)).info;
     },
 
     async *list() {
@@ -145,12 +190,15 @@ export async function createGlueRuns(target: GlueRunTarget): Promise<RunService>
     },
 
     async cancel(id) {
-      const { job, run } = parse(id);
+      const { job } = parse(id);
+      const { run } = await newestAttempt(id);
       await call(`stopping job run ${id}`, "glue:BatchStopJobRun", async () => {
         const answer = await client.send(new sdk.BatchStopJobRunCommand({ JobName: job, JobRunIds: [run] }));
         const [problem] = answer.Errors ?? [];
         if (problem?.ErrorDetail !== undefined) {
-          throw new UserError("GLUE_STOP_FAILED", `Glue can't stop ${id}: ${problem.ErrorDetail.ErrorMessage}`);
+          throw new UserError("GLUE_STOP_FAILED", `Glue can't stop ${id}: ${problem.ErrorDetail.ErrorMessage}`, {
+            hint: `\`glue-connect status ${id}\` tells whether it goes on`,
+          });
         }
       });
     },

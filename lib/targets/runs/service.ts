@@ -57,12 +57,16 @@ export interface RunService {
   list(): AsyncIterable<RunInfo>;
   cancel(id: string): Promise<void>;
   dashboard(id: string): Promise<string | undefined>;
-  /** URI of a compressed log on S3, or how else the log can be read. */
+  /**
+   * Where an attempt's compressed log is on S3, the likeliest place first, or how else it can be read.
+   *
+   * @param attempt counted from 1.
+   */
   log(
     id: string,
     stream: "stdout" | "stderr",
-    attempt?: number,
-  ): { readonly uri: string } | { readonly command: string };
+    attempt: number,
+  ): { readonly uris: readonly string[] } | { readonly command: string };
 }
 
 /** Whether nothing will change any more. */

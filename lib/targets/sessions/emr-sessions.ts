@@ -1,11 +1,13 @@
 import { createHash } from "node:crypto";
-import type { ConfigurationOverrides, EMRServerlessClient, SessionState } from "@aws-sdk/client-emr-serverless";
+import type { EMRServerlessClient, SessionState } from "@aws-sdk/client-emr-serverless";
 import { awsErrorName } from "../../aws.js";
 import { ExitCode, UserError } from "../../errors.js";
 import { applicationProblems } from "../aws/emr-application.js";
 import { createEmrClient, emrFailure } from "../aws/emr-client.js";
+import { sparkDefaults } from "../aws/emr-properties.js";
 import { emrConf } from "../aws/packages.js";
 import { type EmrTarget, workerConf } from "../aws/settings.js";
+import { sessionNotFound } from "./errors.js";
 import type { SessionInfo, SessionService } from "./service.js";
 
 const OWNER_TAG = "glue-connect-owner";
@@ -41,11 +43,9 @@ export async function createEmrSessions(target: EmrTarget): Promise<SessionServi
     limit: "EMR Serverless ends every session after 24 hours.",
 
     async start({ token, name, owner }) {
+      const settings = sparkDefaults(conf, "sessions");
       const problems = await applicationProblems(client, target, "sessions");
       if (problems !== undefined) throw problems;
-      const overrides: ConfigurationOverrides["applicationConfiguration"] = [
-        { classification: "spark-defaults", properties: { ...conf } },
-      ];
       const { sessionId } = await call("starting a session", "emr-serverless:StartSession", () =>
         client.send(
           new sdk.StartSessionCommand({
@@ -53,13 +53,17 @@ export async function createEmrSessions(target: EmrTarget): Promise<SessionServi
             executionRoleArn: role,
             clientToken: token,
             name,
-            configurationOverrides: { runtimeConfiguration: overrides },
+            configurationOverrides: { runtimeConfiguration: settings },
             tags: { ...target.tags, [OWNER_TAG]: Buffer.from(owner).toString("base64url") },
             ...(target.idleMinutes === undefined ? {} : { idleTimeoutMinutes: target.idleMinutes }),
           }),
         ),
       );
-      if (sessionId === undefined) throw new UserError("EMR_PROTOCOL", "EMR Serverless gave no id for the session");
+      if (sessionId === undefined) {
+        throw new UserError("EMR_PROTOCOL", "EMR Serverless gave no id for the session", {
+          hint: "`glue-connect session list` shows whether one was started; then run again",
+        });
+      }
       return sessionId;
     },
 
@@ -113,7 +117,13 @@ export async function createEmrSessions(target: EmrTarget): Promise<SessionServi
       const { endpoint, authToken, authTokenExpiresAt } = await call(
         `fetching the endpoint of session ${id}`,
         "emr-serverless:GetSessionEndpoint",
-        () => client.send(new sdk.GetSessionEndpointCommand({ applicationId, sessionId: id })),
+        async () => {
+          try {
+            return await client.send(new sdk.GetSessionEndpointCommand({ applicationId, sessionId: id }));
+          } catch (error) {
+            throw awsErrorName(error) === "ResourceNotFoundException" ? sessionNotFound("EMR Serverless", id) : error;
+          }
+        },
       );
       if (endpoint === undefined || authToken === undefined || authTokenExpiresAt === undefined) {
         throw new UserError("SESSION_WITHOUT_ENDPOINT", `EMR Serverless session ${id} has no endpoint`, {

@@ -5,6 +5,7 @@ import { createSdkGlueClient, glueFailure } from "../aws/glue-client.js";
 import { glueArguments, glueConf, glueConfArgument } from "../aws/packages.js";
 import type { GlueTarget } from "../aws/settings.js";
 import { fingerprint } from "./emr-sessions.js";
+import { sessionNotFound } from "./errors.js";
 import { SESSION_PREFIX, type SessionInfo, type SessionService } from "./service.js";
 
 const PHASES: Readonly<Record<SessionStatus, SessionInfo["phase"]>> = {
@@ -101,8 +102,16 @@ export async function createGlueSessions(target: GlueTarget): Promise<SessionSer
     },
 
     async access(id) {
-      const { SparkConnect } = await call(`fetching the endpoint of session ${id}`, "glue:GetSessionEndpoint", () =>
-        client.send(new sdk.GetSessionEndpointCommand({ SessionId: id })),
+      const { SparkConnect } = await call(
+        `fetching the endpoint of session ${id}`,
+        "glue:GetSessionEndpoint",
+        async () => {
+          try {
+            return await client.send(new sdk.GetSessionEndpointCommand({ SessionId: id }));
+          } catch (error) {
+            throw awsErrorName(error) === "EntityNotFoundException" ? sessionNotFound("Glue", id) : error;
+          }
+        },
       );
       const { Url, AuthToken, AuthTokenExpirationTime } = SparkConnect ?? {};
       if (Url === undefined || AuthToken === undefined || AuthTokenExpirationTime === undefined) {

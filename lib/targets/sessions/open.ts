@@ -1,7 +1,8 @@
 import { randomBytes } from "node:crypto";
 import { ExitCode, UserError } from "../../errors.js";
 import type { Logger } from "../../logger.js";
-import type { SessionAccess, SessionInfo, SessionService } from "./service.js";
+import { sessionFailed, sessionLost, sessionNotFound } from "./errors.js";
+import type { SessionAccess, SessionService } from "./service.js";
 import { createTokenSource, type TokenSource } from "./token.js";
 
 /** How a session is opened, and what becomes of it. */
@@ -51,29 +52,42 @@ export async function openSession(options: OpenSessionOptions): Promise<CloudSes
   const { service, log, signal } = options;
   signal.throwIfAborted();
   const found = options.id ?? (options.keep ? await findReusable(service) : undefined);
-  const started = found === undefined;
-  const id = found ?? (await start(options));
-  if (!started) log.info(`using ${service.title} session ${id}`);
-  const end = async () => {
-    if (options.id !== undefined || options.keep) return;
-    await stop(service, id, log);
-  };
+  if (found !== undefined) {
+    log.info(`using ${service.title} session ${found}`);
+    try {
+      return await use(found, options);
+    } catch (error) {
+      // One that was asked for by its id is wanted and no other. One from a list may have ended since the list was made.
+      if (options.id !== undefined || !hasGone(error)) throw error;
+      log.info(`${service.title} session ${found} has just ended`);
+    }
+  }
+  const id = await start(options);
   try {
-    await waitUntilReady(id, options);
-    const [access, dashboard] = await Promise.all([
-      service.access(id),
-      service.dashboard(id).catch((error: unknown) => {
-        log.debug("no address of the Spark UI", { error: String(error) });
-        return undefined;
-      }),
-    ]);
-    if (dashboard !== undefined) log.info(`Spark UI (whoever has the address gets in): ${dashboard}`);
-    signal.throwIfAborted();
-    return connect(id, access, end, options);
+    return await use(id, options);
   } catch (error) {
-    if (started) await stop(service, id, log);
+    await stop(service, id, log);
     throw error;
   }
+}
+
+async function use(id: string, options: OpenSessionOptions): Promise<CloudSession> {
+  const { service, log, signal } = options;
+  await waitUntilReady(id, options);
+  const [access, dashboard] = await Promise.all([
+    service.access(id),
+    service.dashboard(id).catch((error: unknown) => {
+      log.debug("no address of the Spark UI", { error: String(error) });
+      return undefined;
+    }),
+  ]);
+  if (dashboard !== undefined) log.info(`Spark UI (whoever has the address gets in): ${dashboard}`);
+  signal.throwIfAborted();
+  return connect(id, access, options);
+}
+
+function hasGone(error: unknown): boolean {
+  return error instanceof UserError && /^SESSION_(NOT_FOUND|FAILED|WITHOUT_ENDPOINT)$/.test(error.code);
 }
 
 /** The name says what a session was made with, since lists of sessions tell nothing else. */
@@ -103,9 +117,10 @@ async function waitUntilReady(id: string, options: OpenSessionOptions): Promise<
   for (let wait = pollMs; ; wait = Math.min(wait * 1.5, pollMs * 5)) {
     signal.throwIfAborted();
     const info = await unlessThrottled(() => service.get(id));
-    if (info === null) throw notFound(service, id);
+    if (info === null) throw sessionNotFound(service.title, id);
     if (info?.phase === "ready") return;
-    if (info?.phase === "failed" || info?.phase === "ended" || info?.phase === "ending") throw failed(service, info);
+    if (info?.phase === "failed" || info?.phase === "ended" || info?.phase === "ending")
+      throw sessionFailed(service, info);
     const seconds = Math.round((performance.now() - began) / 1000);
     if (info !== undefined && info.state !== shown) {
       shown = info.state;
@@ -135,33 +150,46 @@ async function unlessThrottled<T>(ask: () => Promise<T | undefined>): Promise<T 
   }
 }
 
-function connect(
-  id: string,
-  access: SessionAccess,
-  end: () => Promise<void>,
-  options: OpenSessionOptions,
-): CloudSession {
+function connect(id: string, access: SessionAccess, options: OpenSessionOptions): CloudSession {
   const { service, log, watchMs = WATCH_MS } = options;
-  const tokens = createTokenSource(
-    access,
-    () => service.access(id),
-    (error) => log.warn("the session's token could not be renewed yet", { error: message(error) }),
-  );
   const listeners: ((error: UserError) => void)[] = [];
-  const watch = setInterval(async () => {
-    const info = await service.get(id).catch(() => undefined);
-    if (info?.phase !== "failed" && info?.phase !== "ended" && info?.phase !== "ending") return;
+  let loss: UserError | undefined;
+  const lose = (error: UserError) => {
+    if (loss !== undefined) return;
+    loss = error;
     clearInterval(watch);
-    for (const listener of listeners) listener(lost(service, info));
-  }, watchMs).unref();
+    for (const listener of listeners) listener(error);
+  };
+  const look = async () => {
+    // What keeps the service from answering may pass; that it knows no such session is an answer.
+    const info = await unlessThrottled(() => service.get(id)).catch(() => undefined);
+    if (info === undefined || info?.phase === "ready" || info?.phase === "starting") return;
+    lose(sessionLost(service, id, info));
+  };
+  const renew = async () => {
+    try {
+      return await service.access(id);
+    } catch (error) {
+      // The session's end may be why.
+      await look();
+      throw loss ?? error;
+    }
+  };
+  const tokens = createTokenSource(access, renew, (error) =>
+    log.warn("the session's token could not be renewed yet", { error: message(error) }),
+  );
+  const watch = setInterval(look, watchMs).unref();
   return {
     id,
     remote: `sc://${access.address.includes(":") ? access.address : `${access.address}:443`}/;use_ssl=true`,
     headers: tokens.headers,
-    onLost: (listener) => void listeners.push(listener),
+    onLost(listener) {
+      listeners.push(listener);
+      if (loss !== undefined) listener(loss);
+    },
     async close() {
       clearInterval(watch);
-      await end();
+      if (options.id === undefined && !options.keep) await stop(service, id, log);
     },
   };
 }
@@ -204,53 +232,6 @@ function pause(ms: number, signal: AbortSignal): Promise<void> {
     }, ms);
     signal.addEventListener("abort", stopWaiting, { once: true });
   });
-}
-
-function notFound(service: SessionService, id: string): UserError {
-  return new UserError("SESSION_NOT_FOUND", `There is no ${service.title} session ${id}`, {
-    hint: "`glue-connect session list` shows those that there are; without --session one is started",
-    exitCode: ExitCode.configuration,
-  });
-}
-
-/** Advice by what the service's reasons say. */
-const REASONS: readonly (readonly [RegExp, string, ExitCode])[] = [
-  [
-    /quota|vcpu|limit exceeded|maximum.*capacity|insufficient.*capacity/i,
-    "Ask AWS for a higher quota (new accounts have 16 vCPU at a time), ask for fewer or smaller workers, or wait for other runs to end",
-    ExitCode.retryable,
-  ],
-  [
-    /assume|role|not authorized|access ?denied/i,
-    "Check that the role exists, trusts the service, and may read and write what the job does",
-    ExitCode.configuration,
-  ],
-  [
-    /subnet|network|eni|ip address/i,
-    "Check the subnets and security groups, and that the subnets have free addresses",
-    ExitCode.configuration,
-  ],
-];
-
-function failed(service: SessionService, info: SessionInfo): UserError {
-  const why = info.reason === undefined ? "" : `: ${info.reason}`;
-  const advice = REASONS.find(([pattern]) => pattern.test(info.reason ?? ""));
-  return new UserError("SESSION_FAILED", `${service.title} session ${info.id} is ${info.state}${why}`, {
-    hint: advice?.[1] ?? "Its log in the service's console says more; run again when the reason is gone",
-    exitCode: advice?.[2] ?? ExitCode.failed,
-  });
-}
-
-function lost(service: SessionService, info: SessionInfo): UserError {
-  const why = info.reason === undefined ? "" : `: ${info.reason}`;
-  return new UserError(
-    "SESSION_LOST",
-    `${service.title} session ${info.id} became ${info.state} during the run${why}`,
-    {
-      hint: `Run again: nothing half-done is left.${service.limit === undefined ? "" : ` ${service.limit}`}`,
-      exitCode: ExitCode.retryable,
-    },
-  );
 }
 
 function message(error: unknown): string {

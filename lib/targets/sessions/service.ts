@@ -46,6 +46,7 @@ export interface SessionService {
   get(id: string): Promise<SessionInfo | undefined>;
   /** Those that have not ended; `owner` is not known here. */
   list(): AsyncIterable<SessionInfo>;
+  /** Throws `SESSION_NOT_FOUND` when there is no such session. */
   access(id: string): Promise<SessionAccess>;
   /** Address of the Spark UI; opens for whoever has it, for an hour or so. */
   dashboard(id: string): Promise<string | undefined>;

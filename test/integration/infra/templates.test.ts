@@ -158,7 +158,7 @@ describe("job runs", () => {
         body: JSON.stringify({ ...body, clientToken: "0123456789abcdef" }),
       })),
     );
-    expect({ problems, operations }).toEqual({ problems: [], operations: ["StartJobRun"] });
+    expect({ problems, operations }).toEqual({ problems: [], operations: ["emr-serverless.StartJobRun"] });
   });
 
   test("everything a run needs is among the artifacts, and its role may read it", () => {
@@ -203,7 +203,7 @@ describe("state machines", () => {
       path: `/applications/${applicationId}/jobruns`,
       body: JSON.stringify(body),
     }));
-    expect(await checkRequests(requests)).toEqual({ problems: [], operations: ["StartJobRun"] });
+    expect(await checkRequests(requests)).toEqual({ problems: [], operations: ["emr-serverless.StartJobRun"] });
     expect(tasks.map(({ TimeoutSeconds }) => TimeoutSeconds)).toEqual([28_800, 28_800, 28_800, 7_200, 28_800]);
   });
 

@@ -1,6 +1,9 @@
+// First, because gRPC reads whom to trust when it is loaded.
+import "../../support/trusted-certificates.js";
+
 import { execFileSync } from "node:child_process";
 import { randomUUID } from "node:crypto";
-import { mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
@@ -12,17 +15,18 @@ import { CreateConnectionCommand, CreateDatabaseCommand, CreateTableCommand, Glu
 import { CreateBucketCommand, S3Client } from "@aws-sdk/client-s3";
 import { CreateSecretCommand, SecretsManagerClient } from "@aws-sdk/client-secrets-manager";
 import pg from "pg";
-import { afterAll, beforeAll, expect, inject, test } from "vitest";
+import { afterAll, beforeAll, expect, inject, test, vi } from "vitest";
 import { SparkSession } from "../../../lib/spark/index.js";
 import { createObjectStore } from "../../../lib/storage/index.js";
 import { AWS_TEST_OPTIONS, awsVariables } from "../../support/aws.js";
-import { makeCertificates } from "../../support/certificates.js";
 import { checkRequests } from "../../support/check-requests.js";
+import { runHere } from "../../support/cli-here.js";
 import { startCluster } from "../../support/cluster.js";
 import { type FakeSessions, startFakeSessions } from "../../support/fake-sessions.js";
-import { buildCli, type CliProgram } from "../../unit/cli/cli-process.js";
+import { KeyspacesScenario } from "../../support/keyspaces-scenario.js";
+import { trusted } from "../../support/trusted-certificates.js";
 
-// Each job as it is: first by a session of EMR Serverless, then by one of Glue, then submitted to either, beside its driver.
+// Each job as it is, two at a time: first by a session of EMR Serverless, then by one of Glue, then submitted to either, beside its driver.
 const aws = { ...AWS_TEST_OPTIONS, endpoint: inject("awsEndpoint") };
 const folder = mkdtempSync(join(tmpdir(), "glue-connect-jobs-"));
 const store = createObjectStore(aws);
@@ -34,16 +38,14 @@ const ROLE = "arn:aws:iam::123456789012:role/etl";
 const database = new pg.Client(inject("postgresUrl"));
 const address = new URL(inject("postgresUrl"));
 let spark: SparkSession;
-let cli: CliProgram;
+let keyspaces: KeyspacesScenario | undefined;
 let fake: FakeSessions;
-let env: Record<string, string>;
+vi.setConfig({ maxConcurrency: 2 });
 
 beforeAll(async () => {
-  const certificates = makeCertificates(folder, "jobs");
   const secret = { username: decodeURIComponent(address.username), password: decodeURIComponent(address.password) };
-  [cli, fake] = await Promise.all([
-    buildCli(),
-    startFakeSessions(inject("sparkRemote"), inject("awsEndpoint"), certificates),
+  [fake] = await Promise.all([
+    startFakeSessions(inject("sparkRemote"), inject("awsEndpoint"), trusted),
     database.connect(),
     new S3Client({ ...aws, forcePathStyle: true }).send(new CreateBucketCommand({ Bucket: bucket })),
     new SecretsManagerClient(aws).send(
@@ -56,15 +58,14 @@ beforeAll(async () => {
   fake.behaviour.cluster = await startCluster(folder, aws.endpoint, store);
   await database.query(`CREATE SCHEMA ${name}`);
   spark = await SparkSession.builder().remote(inject("sparkRemote")).getOrCreate();
-  // As npm packs it: package/bin/node.
+  // As npm packs it: package/bin/node. The launcher's own test has the whole program in it.
   mkdirSync(join(folder, "package", "bin"), { recursive: true });
-  symlinkSync(realpathSync(process.execPath), join(folder, "package", "bin", "node"));
-  execFileSync("tar", ["-C", folder, "-chf", join(folder, "node.tgz"), "package"]);
-  env = {
+  writeFileSync(join(folder, "package", "bin", "node"), `#!/bin/sh\nexec "${process.execPath}" "$@"\n`);
+  execFileSync("tar", ["-C", folder, "-cf", join(folder, "node.tgz"), "package"]);
+  const env = {
     ...awsVariables(aws.endpoint),
     AWS_ENDPOINT_URL_EMR_SERVERLESS: fake.endpoint,
     AWS_ENDPOINT_URL_GLUE: fake.endpoint,
-    GRPC_DEFAULT_SSL_ROOTS_FILE_PATH: certificates.authority,
     GLUE_CONNECT_HOME: inject("stateHome"),
     GLUE_CONNECT_EMR_APPLICATION_ID: "00fakeapplication",
     GLUE_CONNECT_EMR_ROLE: ROLE,
@@ -73,14 +74,16 @@ beforeAll(async () => {
     GLUE_CONNECT_LOGS: `${s3}/logs`,
     GLUE_CONNECT_NODE_ARCHIVE: join(folder, "node.tgz"),
   };
+  for (const [variable, value] of Object.entries(env)) vi.stubEnv(variable, value);
 }, 300_000);
 afterAll(async () => {
+  vi.unstubAllEnvs();
+  await keyspaces?.[Symbol.asyncDispose]();
   await spark?.close();
   await fake?.close();
-  await cli?.remove();
   await database.query(`DROP SCHEMA IF EXISTS ${name} CASCADE`);
   await database.end();
-  rmSync(folder, { recursive: true, force: true });
+  for (const one of [folder, trusted.folder]) rmSync(one, { recursive: true, force: true });
 });
 
 /** A table of files in Glue's catalog, as JSON lines below `<bucket>/in/`. */
@@ -105,11 +108,15 @@ const minute = (n: number) => `2026-03-01 10:0${n}:00.34268${n}`;
 
 /** What a job needs, what changes before its second and third run, and how many rows each run writes. */
 interface Case {
-  readonly args: readonly string[];
+  /** Asked for when everything is prepared. */
+  args(): readonly string[];
   readonly submitTo: "emr" | "glue";
   prepare(): Promise<void>;
   change(time: 1 | 2): Promise<unknown>;
+  /** Rows that each run writes to the target. */
   readonly written: readonly [number, number, number];
+  /** Which of a report's tables is the target; default: all of them. */
+  isTarget?(table: string): boolean;
   /** What is there in the end. */
   result(): Promise<readonly string[]>;
   readonly expected: readonly string[];
@@ -121,7 +128,7 @@ const spoken = async (query: string) => (await (await spark.sql(query)).collect(
 
 const CASES: Readonly<Record<string, Case>> = {
   "athena-cdc": {
-    args: [
+    args: () => [
       ...[
         "--athena_database_name",
         `${name}_files`,
@@ -144,7 +151,7 @@ const CASES: Readonly<Record<string, Case>> = {
     expected: ["1a", "2b", "2b1", "2b2"],
   },
   "datamart-join": {
-    args: [
+    args: () => [
       ...["--database_name", `${name}_mart`, "--load_type", "incremental", "--config", `${s3}/mart/config.json`],
       ...["--timestamp_s3_path", `${s3}/mart/last_load_timestamp.csv`, "--output_path", `${s3}/mart`],
     ],
@@ -170,7 +177,7 @@ const CASES: Readonly<Record<string, Case>> = {
     expected: ["q0Ann", "q1Ann", "q2Ann"],
   },
   "jdbc-cdc": {
-    args: [
+    args: () => [
       ...["--database_name", `${name}_jdbc`, "--environment", "prod", "--load_type", "cdc"],
       ...["--s3_output_path", `${s3}/jdbc/out/`, "--csv_file_name", `${s3}/jdbc/max_timestamps.csv`],
       ...["--log_folder_path", `${s3}/jdbc/logs/`],
@@ -206,7 +213,7 @@ const CASES: Readonly<Record<string, Case>> = {
     expected: ["1a", "2b", "3c", "4c"],
   },
   "iceberg-to-aurora": {
-    args: ["--metadata_table_name", name, "--source_system_id", "shop", "--metadata_type", "incremental"],
+    args: () => ["--metadata_table_name", name, "--source_system_id", "shop", "--metadata_type", "incremental"],
     submitTo: "glue",
     async prepare() {
       const warehouse = `s3a://${bucket}/warehouse`;
@@ -259,36 +266,74 @@ const CASES: Readonly<Record<string, Case>> = {
     },
     expected: ["1one", "2two", "3more", "4more"],
   },
+  "keyspaces-diff": {
+    args() {
+      const { contactPoints = [], port, localDataCenter } = keyspaces?.connection ?? {};
+      const cluster = `cassandra://${contactPoints[0]}:${port}/${localDataCenter}`;
+      return [
+        ...["--KEYSPACE_NAME", name, "--TABLE_NAME", "t", "--TARGET_TABLE", "copy", "--S3URI", `${s3}/keyspaces`],
+        ...["--CLUSTER", cluster, "--CREDENTIALS", `cassandra/${name}`],
+        ...["--TARGET_CLUSTER", cluster, "--TARGET_CREDENTIALS", `cassandra/${name}`],
+      ];
+    },
+    submitTo: "emr",
+    async prepare() {
+      keyspaces = await KeyspacesScenario.create(name);
+      const { username, password } = keyspaces.connection;
+      await new SecretsManagerClient(aws).send(
+        new CreateSecretCommand({ Name: `cassandra/${name}`, SecretString: JSON.stringify({ username, password }) }),
+      );
+      await keyspaces.cassandra.execute(
+        ...["t", "copy"].map((table) => `CREATE TABLE ${name}.${table} (id int PRIMARY KEY, v text)`),
+        ...["(1, 'a')", "(2, 'b')"].map((row) => `INSERT INTO ${name}.t (id, v) VALUES ${row}`),
+      );
+    },
+    async change(time) {
+      await keyspaces?.cassandra.execute(
+        `INSERT INTO ${name}.t (id, v) VALUES (2, 'b${time}')`,
+        `INSERT INTO ${name}.t (id, v) VALUES (${time + 2}, 'c')`,
+        ...(time === 2 ? [`DELETE FROM ${name}.t WHERE id = 1`] : []),
+      );
+    },
+    isTarget: (table) => table.includes("import into"),
+    written: [2, 2, 3],
+    result: async () => (await keyspaces?.rows("copy")) ?? [],
+    expected: ['{"id": 2, "v": "b2"}', '{"id": 3, "v": "c"}', '{"id": 4, "v": "c"}'],
+  },
 };
 
-test.each(Object.keys(CASES))(
+test.concurrent.each(Object.keys(CASES))(
   "%s: sessions of EMR Serverless and Glue, and a job run",
   async (job) => {
-    const { args, submitTo, prepare, change, written, result, expected } = CASES[job] as Case;
+    const { args, submitTo, prepare, change, written, isTarget, result, expected } = CASES[job] as Case;
     await prepare();
-    const argv = [job, "--JOB_NAME", `${job}-${name}`, ...args, "--json"];
-    const rows = async (command: readonly string[]) => {
-      const { exitCode, stdout, stderr } = await cli.run([...command.slice(0, 1), ...argv, ...command.slice(1)], {
-        cwd: folder,
-        env,
-      });
-      const log = [...fake.runs.values()].at(-1)?.process?.said.stdout;
+    const argv = [job, "--JOB_NAME", `${job}-${name}`, ...args(), "--json"];
+    const tags = ["emr", "glue"].flatMap((place) => ["--set", `${place}.tags.job=${job}`]);
+    const rows = async (command: string, ...more: readonly string[]) => {
+      const { exitCode, stdout, stderr } = await runHere(command, ...argv, ...more, ...tags);
+      const log = [...fake.runs.values()].findLast(({ id }) => stdout.includes(id))?.process?.said.stdout;
       expect(exitCode, `${stderr}\n${stdout}\n${log}`).toBe(0);
       const report = JSON.parse(stdout.slice(stdout.indexOf("{"))) as {
-        tables: Record<string, { inserted: number; updated: number }>;
+        tables: Record<string, { inserted: number; updated: number; deleted: number }>;
       };
-      return Object.values(report.tables).reduce((sum, { inserted, updated }) => sum + inserted + updated, 0);
+      return Object.entries(report.tables)
+        .filter(([table]) => isTarget?.(table) ?? true)
+        .reduce((sum, [, { inserted, updated, deleted }]) => sum + inserted + updated + deleted, 0);
     };
-    const before = fake.sessions.size;
-    const counts = [await rows(["run", "--target", "emr"])];
+    const counts = [await rows("run", "--target", "emr")];
     await change(1);
-    counts.push(await rows(["run", "--target", "glue"]));
-    expect([...fake.sessions.values()].slice(before).map(({ service }) => service)).toEqual(["emr", "glue"]);
+    counts.push(await rows("run", "--target", "glue"));
+    const sessions = [...fake.sessions.values()].filter(
+      ({ request }) => ((request.tags ?? request.Tags) as Record<string, string>).job === job,
+    );
+    expect(sessions.map(({ service, ended }) => [service, ended !== undefined])).toEqual([
+      ["emr", true],
+      ["glue", true],
+    ]);
     await change(2);
-    counts.push(await rows(["submit", "--target", submitTo, "--wait"]));
+    counts.push(await rows("submit", "--target", submitTo, "--wait"));
     expect(counts).toEqual(written);
     expect(await result()).toEqual(expected);
-    expect([...fake.sessions.values()].every(({ ended }) => ended !== undefined)).toBe(true);
   },
   300_000,
 );
@@ -297,6 +342,9 @@ test("every request is one that the services' own models allow", async () => {
   const { problems, operations } = await checkRequests(fake.requests);
   expect(problems).toEqual([]);
   expect(operations).toEqual(
-    expect.arrayContaining(["StartSession", "CreateSession", "StartJobRun", "CreateJob", "GetTables"]),
+    expect.arrayContaining([
+      ...["StartSession", "StartJobRun"].map((operation) => `emr-serverless.${operation}`),
+      ...["CreateSession", "CreateJob", "StartJobRun", "GetTables"].map((operation) => `glue.${operation}`),
+    ]),
   );
 });

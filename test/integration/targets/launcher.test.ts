@@ -1,4 +1,4 @@
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import {
   existsSync,
   mkdirSync,
@@ -25,7 +25,9 @@ import { type Cluster, startCluster } from "../../support/cluster.js";
 // The launcher as a service runs it: a stock Spark's spark-submit, the bundled job, Node out of an archive.
 const root = resolve(import.meta.dirname, "../../..");
 const folder = mkdtempSync(join(tmpdir(), "glue-connect-launcher-"));
-vi.setConfig({ testTimeout: 240_000 });
+const script = join(root, "infra/emr/launcher.py");
+// A driver of its own for each test: two at a time use the machine better than one.
+vi.setConfig({ testTimeout: 240_000, maxConcurrency: 2 });
 
 const JOB = `
 import { arg, defineJob, UserError } from ${JSON.stringify(join(root, "lib/glue/index.js"))};
@@ -76,13 +78,13 @@ beforeAll(async () => {
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-function submit(act: string, name: string) {
+function submit(act: string, name: string, code = bundle) {
   // In a folder for the reports of many runs it is called after the run, as Glue names it.
   const report = join(folder, "reports", `jr_${name}.json`);
   const run = cluster.submit({
-    script: join(root, "infra/emr/launcher.py"),
+    script,
     args: [
-      ...["--glue_connect_bundle", pathToFileURL(bundle).href],
+      ...["--glue_connect_bundle", pathToFileURL(code).href],
       ...[
         "--glue_connect_node",
         pathToFileURL(archive).href,
@@ -115,7 +117,7 @@ function submit(act: string, name: string) {
   };
 }
 
-test("a job that fails fails the run; its log and its report come out, and nobody without the token gets in", async () => {
+test.concurrent("a job that fails fails the run; its log and its report come out, and nobody without the token gets in", async () => {
   const run = submit("fail", "failed");
   await run.ended;
   expect(run.exitCode(), run.said.stdout).toBe(1);
@@ -130,7 +132,7 @@ test("a job that fails fails the run; its log and its report come out, and nobod
   expect(run.said.stdout + run.said.stderr).not.toMatch(/token=[\w-]{20}/);
 });
 
-test("SIGTERM reaches the job, which stops its query and says so; the run fails", async () => {
+test.concurrent("SIGTERM reaches the job, which stops its query and says so; the run fails", async () => {
   const run = submit("wait", "stopped");
   const { node, launcher } = await run.processes();
   process.kill(launcher.pid, "SIGTERM");
@@ -141,7 +143,7 @@ test("SIGTERM reaches the job, which stops its query and says so; the run fails"
   expect([isAlive(node), isAlive(launcher)]).toEqual([false, false]);
 });
 
-test.each(["driver", "launcher"])("the death of the %s ends the job, and the run fails", async (who) => {
+test.concurrent.each(["driver", "launcher"])("the death of the %s ends the job, and the run fails", async (who) => {
   const run = submit("wait", `killed-${who}`);
   const { node, launcher } = await run.processes();
   // spark-submit has become the JVM, which has started the launcher.
@@ -150,4 +152,31 @@ test.each(["driver", "launcher"])("the death of the %s ends the job, and the run
   await vi.waitUntil(() => !isAlive(node) && !isAlive(launcher), { timeout: 60_000 });
   await run.ended;
   expect(run.exitCode()).not.toBe(0);
+});
+
+test.concurrent("what can't be fetched is named, with what to do", async () => {
+  const run = submit("fail", "unfetched", join(folder, "gone.mjs"));
+  await run.ended;
+  expect(run.exitCode()).toBe(66);
+  expect(run.said.stdout + run.said.stderr).toMatch(
+    /^glue-connect launcher: file:\S+gone\.mjs can't be fetched: .*\. What to do: check that the job's role may read it/m,
+  );
+});
+
+test("what the launcher can't start with is said in one line", () => {
+  writeFileSync(join(folder, "empty.txt"), "");
+  execFileSync("tar", ["-C", folder, "-cf", join(folder, "empty.tar"), "empty.txt"]);
+  const python = (...argv: string[]) => {
+    const { status, stderr } = spawnSync("python3", argv, { cwd: join(root, "infra/emr"), encoding: "utf8" });
+    return { status, stderr };
+  };
+  expect(python(script, "--JOB_NAME", "x")).toEqual({
+    status: 66,
+    stderr: "glue-connect launcher: --glue_connect_bundle is missing; `glue-connect submit` sets it\n",
+  });
+  const unpack = `import sys, launcher; launcher.node_from(sys.argv[1], sys.argv[2])`;
+  expect(python("-B", "-c", unpack, join(folder, "empty.tar"), folder)).toEqual({
+    status: 66,
+    stderr: `glue-connect launcher: there is no bin/node in ${join(folder, "empty.tar")}\n`,
+  });
 });

@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterAll, beforeAll, expect, inject, test, vi } from "vitest";
 import { makeCertificates } from "../../support/certificates.js";
+import { runHere } from "../../support/cli-here.js";
 import { type FakeSessions, startFakeSessions } from "../../support/fake-sessions.js";
 import { buildCli, type CliProgram, textOf } from "../../unit/cli/cli-process.js";
 
@@ -13,14 +14,18 @@ const ROLE = "arn:aws:iam::123456789012:role/etl";
 const glue = resolve(import.meta.dirname, "../../../lib/glue/index.js");
 
 const JOB = `
+import { existsSync } from "node:fs";
+import { setTimeout } from "node:timers/promises";
 import { arg, defineJob } from ${JSON.stringify(glue)};
 export default defineJob({
-  name: "sleepy", summary: "Sleeps on Spark", args: { seconds: arg.integer({ description: "How long" }) },
+  name: "sleepy", summary: "Sleeps on Spark",
+  args: { seconds: arg.integer({ description: "How long" }), until: arg.string({ description: "A file", default: "/" }) },
   async run({ spark, args, log, report }) {
     const session = await spark();
     log.info("the query runs");
     const rows = await (await session.sql(
       "SELECT id, java_method('java.lang.Thread', 'sleep', 500L) AS slept FROM range(0, " + args.seconds * 2 + ", 1, 2)")).collect();
+    while (!existsSync(args.until)) await setTimeout(50);
     report.table("rows").read = rows.length;
   },
 });
@@ -28,7 +33,7 @@ export default defineJob({
 
 let cli: CliProgram;
 let fake: FakeSessions;
-let env: Record<string, string>;
+const before = process.cwd();
 
 beforeAll(async () => {
   const certificates = makeCertificates(folder, "command");
@@ -37,7 +42,7 @@ beforeAll(async () => {
     startFakeSessions(inject("sparkRemote"), inject("awsEndpoint"), certificates),
   ]);
   writeFileSync(join(folder, "job.ts"), JOB);
-  env = {
+  const env = {
     AWS_ENDPOINT_URL_EMR_SERVERLESS: fake.endpoint,
     AWS_ENDPOINT_URL_GLUE: fake.endpoint,
     AWS_ACCESS_KEY_ID: "test",
@@ -49,14 +54,18 @@ beforeAll(async () => {
     GLUE_CONNECT_EMR_ROLE: ROLE,
     GLUE_CONNECT_GLUE_ROLE: ROLE,
   };
+  for (const [variable, value] of Object.entries(env)) vi.stubEnv(variable, value);
+  process.chdir(folder);
 });
 afterAll(async () => {
+  process.chdir(before);
+  vi.unstubAllEnvs();
   await fake?.close();
   await cli?.remove();
   rmSync(folder, { recursive: true });
 });
 
-const run = (...argv: string[]) => cli.run(argv, { cwd: folder, env });
+const run = runHere;
 const sleepy = (seconds: number, ...more: string[]) => [
   ...["run", "./job.ts", "--JOB_NAME", "x", "--seconds", String(seconds), "--target", "emr", ...more],
 ];
@@ -75,24 +84,32 @@ function untilSaid(child: ChildProcess, text: string): Promise<void> {
   });
 }
 
-test("SIGINT stops the query and ends the session; the exit code is 130", async () => {
-  const child = cli.start(sleepy(60), { cwd: folder, env });
-  const closed = once(child, "close");
-  await untilSaid(child, "the query runs");
-  child.kill("SIGINT");
-  expect(await closed).toEqual([130, null]);
+test("SIGINT and SIGTERM stop the query and end the session; the exit code is 130", async () => {
+  const ends = (["SIGINT", "SIGTERM"] as const).map(async (signal) => {
+    const child = cli.start(sleepy(60), { cwd: folder });
+    const closed = once(child, "close");
+    await untilSaid(child, "the query runs");
+    child.kill(signal);
+    return closed;
+  });
+  expect(await Promise.all(ends)).toEqual([
+    [130, null],
+    [130, null],
+  ]);
+  expect(fake.sessions.size).toBe(2);
   expect(live()).toEqual([]);
 });
 
 test("what a killed run leaves behind is listed as an orphan and can be ended; sessions of others stay", async () => {
-  const child = cli.start(sleepy(60), { cwd: folder, env });
+  const child = cli.start(sleepy(60), { cwd: folder });
   const closed = once(child, "close");
   await untilSaid(child, "the query runs");
   const orphan = newest();
   expect((await run("session", "list", "--target", "emr", "--orphans")).stdout).toBe("no sessions\n");
   child.kill("SIGKILL");
   await closed;
-  const running = cli.start(sleepy(8), { cwd: folder, env });
+  const gate = join(folder, "gate");
+  const running = cli.start(sleepy(1, "--until", gate), { cwd: folder });
   const ran = once(running, "close");
   const stdout = textOf(running.stdout);
   await vi.waitUntil(() => newest() !== orphan, { timeout: 60_000, interval: 20 });
@@ -108,21 +125,23 @@ test("what a killed run leaves behind is listed as an orphan and can be ended; s
   );
   expect(await run("session", "stop", "--target", "emr", "--orphans")).toMatchObject({ stdout: `ended ${orphan}\n` });
   expect(live()).toEqual([other]);
-  expect({ ended: await ran, stdout: await stdout }).toMatchObject({ ended: [0, null], stdout: /16 read/ });
+  writeFileSync(gate, "");
+  const [ended, said] = await Promise.all([ran, stdout]);
+  expect(ended).toEqual([0, null]);
+  expect(said).toMatch(/\b2 read/);
   expect(live()).toEqual([]);
 });
 
 test("wrong usage of targets and sessions says what to do", async () => {
-  const [noTarget, both, none, unknown, missing] = await Promise.all([
+  const [noTarget, both, none, unknown] = await Promise.all([
     run("session", "list"),
     run(...sleepy(1, "--remote", "sc://localhost")),
     run("session", "stop", "--target", "emr"),
     run("session", "stop", "00none", "--target", "emr"),
-    cli.run(sleepy(1), {
-      cwd: folder,
-      env: { ...env, GLUE_CONNECT_EMR_ROLE: "", GLUE_CONNECT_EMR_APPLICATION_ID: "" },
-    }),
   ]);
+  vi.stubEnv("GLUE_CONNECT_EMR_ROLE", "");
+  vi.stubEnv("GLUE_CONNECT_EMR_APPLICATION_ID", "");
+  const missing = await run(...sleepy(1));
   expect(noTarget).toMatchObject({ exitCode: 64, stderr: expect.stringContaining("--target emr or --target glue") });
   expect(both).toMatchObject({ exitCode: 64, stderr: expect.stringContaining("Leave one of them out") });
   expect(none).toMatchObject({ exitCode: 64, stderr: expect.stringContaining("No session was named") });

@@ -19,7 +19,7 @@ const folder = mkdtempSync(join(tmpdir(), "glue-connect-sessions-"));
 const ROLE = "arn:aws:iam::123456789012:role/etl";
 const NORMAL = {
   tokenMs: 3_600_000,
-  startMs: 200,
+  startMs: 0,
   minuteMs: 60_000,
   throttled: 0,
   failure: undefined,
@@ -87,13 +87,13 @@ const ended = (id: string) => /^(TERMINAT|STOP)/.test(fake.stateOf(id));
 
 describe.each(["emr", "glue"] as const)("a session of %s", (place) => {
   test("is started with what the job needs, outlives its tokens in the middle of a query, and is ended", async () => {
-    fake.behaviour.tokenMs = 1_500;
+    Object.assign(fake.behaviour, { startMs: 200, tokenMs: 1_000 });
     const before = { tokens: fake.tokens, cuts: fake.proxy.cuts.length };
     let ids: unknown;
     const { report, error } = await runJob(
       job(async ({ spark: open }) => {
         const session = await open();
-        const rows = await (await session.sql(sleepy(12, 1_000))).collect();
+        const rows = await (await session.sql(sleepy(12, 700))).collect();
         ids = rows.map((row) => row.get("id"));
       }),
       NAME,
@@ -317,7 +317,7 @@ describe("what goes wrong", () => {
   });
 
   test("throttling is waited out", async () => {
-    fake.behaviour.throttled = 3;
+    fake.behaviour.throttled = 2;
     expect((await opened("glue")).report.state).toBe("SUCCEEDED");
   });
 
@@ -354,19 +354,19 @@ describe("what goes wrong", () => {
     };
 
   test("a session isn't taken for idle while the job is busy with other things", async () => {
-    fake.behaviour.minuteMs = 1_500;
+    fake.behaviour.minuteMs = 800;
     const idle = (heartbeatMs: number) =>
       runJob(
         job(async ({ spark: open, signal }) => {
           const session = await open();
-          await new Promise((resolve) => setTimeout(resolve, 4_000));
+          await new Promise((resolve) => setTimeout(resolve, 2_000));
           signal.throwIfAborted();
           await (await session.sql("SELECT 1")).collect();
         }),
         NAME,
-        { sparkRemote: watched(200, { heartbeatMs, idleMinutes: 1 }), log },
+        { sparkRemote: watched(100, { heartbeatMs, idleMinutes: 1 }), log },
       );
-    const [beating, silent] = [await idle(400), await idle(60_000)];
+    const [beating, silent] = await Promise.all([idle(200), idle(60_000)]);
     expect(beating.report.state).toBe("SUCCEEDED");
     // Without heartbeats the fake does end it, so the test can fail.
     expect(silent.report.error?.code).toBe("SESSION_LOST");
@@ -397,6 +397,52 @@ describe("what goes wrong", () => {
     expect(ended(newest()?.id ?? "")).toBe(true);
   });
 
+  test.each([
+    ["it is looked at", 100, 3_600_000],
+    ["its token is renewed", 60_000, 1_000],
+  ])("a session that the service has forgotten ends the run at once, when %s", async (_when, watchMs, tokenMs) => {
+    fake.behaviour.tokenMs = tokenMs;
+    const { report, exitCode } = await runJob(
+      job(async ({ spark: open, signal }) => {
+        const session = await open();
+        fake.forget(newest()?.id ?? "");
+        while (!signal.aborted) await (await session.sql("SELECT 1")).collect();
+        signal.throwIfAborted();
+      }),
+      NAME,
+      { sparkRemote: watched(watchMs), log },
+    );
+    expect(report.error).toMatchObject({
+      code: "SESSION_LOST",
+      message: expect.stringMatching(/^EMR Serverless knows session \S+ no more/),
+      hint: expect.stringContaining("Run again"),
+    });
+    expect(exitCode).toBe(75);
+  });
+
+  test.each(["emr", "glue"] as const)(
+    "a session of %s that has gone since it was listed: another is started",
+    async (place) => {
+      const keep: Config = { [place]: { keepSession: true } };
+      expect((await opened(place, keep)).report.state).toBe("SUCCEEDED");
+      const first = newest()?.id ?? "";
+      const name = place === "emr" ? "ResourceNotFoundException" : "EntityNotFoundException";
+      for (const operation of ["GetSession", "GetSessionEndpoint"]) {
+        fake.behaviour.error = { operation, name, message: "no such session", status: place === "emr" ? 404 : 400 };
+        expect((await opened(place, keep)).report.error).toBeUndefined();
+        expect(newest()?.id).not.toBe(first);
+        fake.kill(newest()?.id ?? "");
+      }
+      fake.kill(first);
+      await expect(
+        sessionService(place, settings(), []).then((service) => service.access("00none")),
+      ).rejects.toMatchObject({
+        code: "SESSION_NOT_FOUND",
+        hint: expect.stringContaining("session list"),
+      });
+    },
+  );
+
   // The last one: what it left to Spark, which nobody can interrupt any more, would hold up the next.
   test("a session that ends during a run ends the run at once, with the reason", async () => {
     const started = performance.now();
@@ -404,7 +450,7 @@ describe("what goes wrong", () => {
       job(async ({ spark: open }) => {
         const session = await open();
         setTimeout(() => fake.kill(newest()?.id ?? ""), 300);
-        await (await session.sql(sleepy(30, 1_000))).collect();
+        await (await session.sql(sleepy(20, 1_000))).collect();
       }),
       NAME,
       { sparkRemote: watched(100), log },
@@ -415,7 +461,7 @@ describe("what goes wrong", () => {
       hint: expect.stringContaining("24 hours"),
     });
     expect({ state: report.state, exitCode }).toEqual({ state: "FAILED", exitCode: 75 });
-    expect(performance.now() - started).toBeLessThan(12_000);
+    expect(performance.now() - started).toBeLessThan(8_000);
   });
 });
 
@@ -425,9 +471,11 @@ test("every request is one that the services' own models allow", async () => {
   for await (const _ of (await sessionService("emr", settings(), [])).list());
   const { problems, operations } = await checkRequests(fake.requests);
   expect(problems).toEqual([]);
+  const emr = ["GetApplication", "GetResourceDashboard", "GetSession", "GetSessionEndpoint", "ListSessions"];
+  const glue = ["CreateSession", "GetDashboardUrl", "GetSession", "GetSessionEndpoint", "ListSessions", "StopSession"];
   expect(operations).toEqual([
-    ...["CreateSession", "GetApplication", "GetDashboardUrl", "GetResourceDashboard", "GetSession"],
-    ...["GetSessionEndpoint", "ListSessions", "StartSession", "StopSession", "TerminateSession"],
+    ...[...emr, "StartSession", "TerminateSession"].map((operation) => `emr-serverless.${operation}`),
+    ...glue.map((operation) => `glue.${operation}`),
   ]);
   // The check itself sees what is wrong.
   const wrong = { service: "glue", method: "POST", path: "/", target: "AWSGlue.CreateSession" } as const;

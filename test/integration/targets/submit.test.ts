@@ -1,6 +1,6 @@
 import { createHash, randomUUID } from "node:crypto";
 import { once } from "node:events";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { gzipSync } from "node:zlib";
@@ -8,12 +8,15 @@ import { CreateApplicationCommand, EMRServerlessClient } from "@aws-sdk/client-e
 import { GetJobCommand, GetJobRunCommand, GlueClient } from "@aws-sdk/client-glue";
 import { CreateBucketCommand, S3Client } from "@aws-sdk/client-s3";
 import { afterAll, beforeAll, beforeEach, expect, inject, test, vi } from "vitest";
+import { jarFiles } from "../../../lib/cli/cluster-jars.js";
+import { silentLogger } from "../../../lib/logger.js";
 import { createObjectStore } from "../../../lib/storage/index.js";
 import { createEmrRuns } from "../../../lib/targets/runs/emr-runs.js";
 import { createGlueRuns } from "../../../lib/targets/runs/glue-runs.js";
 import { AWS_TEST_OPTIONS } from "../../support/aws.js";
 import { makeCertificates } from "../../support/certificates.js";
 import { checkRequests } from "../../support/check-requests.js";
+import { runHere, startHere } from "../../support/cli-here.js";
 import { type FakeSessions, startFakeSessions } from "../../support/fake-sessions.js";
 import { buildCli, type CliProgram } from "../../unit/cli/cli-process.js";
 
@@ -25,9 +28,9 @@ const ROLE = "arn:aws:iam::123456789012:role/etl";
 const glue = resolve(import.meta.dirname, "../../../lib/glue/index.js");
 vi.setConfig({ testTimeout: 240_000 });
 
+const before = process.cwd();
 let cli: CliProgram;
 let fake: FakeSessions;
-let env: Record<string, string>;
 
 beforeAll(async () => {
   const s3 = new S3Client({ ...aws, forcePathStyle: true });
@@ -50,7 +53,7 @@ export default defineJob({ name: "numbers", summary: "s", needs: ["iceberg", "po
   glue: { role: "${ROLE}" },
 };`,
   );
-  env = {
+  const env = {
     AWS_ENDPOINT_URL: inject("awsEndpoint"),
     AWS_ENDPOINT_URL_EMR_SERVERLESS: fake.endpoint,
     AWS_ENDPOINT_URL_GLUE: fake.endpoint,
@@ -58,17 +61,22 @@ export default defineJob({ name: "numbers", summary: "s", needs: ["iceberg", "po
     AWS_SECRET_ACCESS_KEY: "test",
     GLUE_CONNECT_NODE_ARCHIVE: join(folder, "node.tgz"),
   };
+  for (const [variable, value] of Object.entries(env)) vi.stubEnv(variable, value);
+  process.chdir(folder);
 });
 afterAll(async () => {
+  process.chdir(before);
+  vi.unstubAllEnvs();
   await fake?.close();
   await cli?.remove();
   rmSync(folder, { recursive: true });
 });
 beforeEach(() => {
-  Object.assign(fake.behaviour, { runMs: 300, runEnd: "SUCCESS", runDetails: "", throttled: 0, error: undefined });
+  const normal = { runMs: 300, runEnd: "SUCCESS", runDetails: "", attempt: 1, throttled: 0, error: undefined };
+  Object.assign(fake.behaviour, normal, { application: {} });
 });
 
-const run = (...argv: string[]) => cli.run(argv, { cwd: folder, env });
+const run = runHere;
 const submit = (...more: string[]) => ["submit", "./job.ts", "--JOB_NAME", "nightly", "--day", "2026-01-31", ...more];
 const uploaded = async () => {
   const found: string[] = [];
@@ -142,39 +150,49 @@ test("uploads under the hash of the content, once; starts the run; prints its id
   expect(await uploaded()).toEqual(objects);
 });
 
-test("a run that fails fails the command; its log is shown as it grows; status, runs and logs tell of it", async () => {
-  Object.assign(fake.behaviour, { runMs: 6_000, runEnd: "FAILED", runDetails: "Maximum vCPU exceeded" });
-  const child = cli.start(submit("--follow"), { cwd: folder, env });
-  let [stdout, stderr] = ["", ""];
-  child.stdout?.on("data", (chunk) => {
-    stdout += String(chunk);
-  });
-  child.stderr?.on("data", (chunk) => {
-    stderr += String(chunk);
-  });
-  const closed = once(child, "close");
-  await vi.waitUntil(() => stdout.includes("\n"), { timeout: 60_000 });
-  const id = stdout.split("\n")[0] ?? "";
-  const log = `s3://${bucket}/logs/applications/00fakeapplication/jobs/${id}/SPARK_DRIVER/stderr.gz`;
-  await store.put(log, gzipSync("reading 12 tables\nhalf a li"));
-  await vi.waitUntil(() => stderr.includes("reading 12 tables"), { timeout: 30_000 });
-  expect(stderr).not.toContain("half a li");
-  await store.put(log, gzipSync("reading 12 tables\nhalf a line\nTARGET_GONE: gone\n"));
-  expect(await closed).toEqual([1, null]);
-  expect(stderr.match(/reading 12 tables/g)).toHaveLength(1);
-  expect(stderr).toMatch(/half a line\nTARGET_GONE: gone\n/);
-  expect(stderr).toMatch(/is FAILED: Maximum vCPU exceeded. What to do: .*16 vCPU/);
+test("a run that fails fails the command; the log of each attempt is shown as it grows; status, runs and logs tell of it", async () => {
+  Object.assign(fake.behaviour, { runMs: 600_000, runEnd: "FAILED", runDetails: "Maximum vCPU exceeded" });
+  const { said, ended } = startHere(...submit("--follow"));
+  await vi.waitUntil(() => said.stdout.includes("\n"), { timeout: 60_000 });
+  const id = said.stdout.split("\n")[0] ?? "";
+  const folderOf = (attempt: string) =>
+    `s3://${bucket}/logs/applications/00fakeapplication/jobs/${id}/${attempt}SPARK_DRIVER`;
+  const logged = (attempt: string, text: string) => store.put(`${folderOf(attempt)}/stderr.gz`, gzipSync(text));
+  const shown = (text: string) => vi.waitUntil(() => said.stderr.includes(text), { timeout: 30_000 });
+  await logged("", "reading 12 tables\nhalf a li");
+  await shown("reading 12 tables");
+  expect(said.stderr).not.toContain("half a li");
+  // The same log in the place that it has where there may be several.
+  await logged("attempts/1/", "reading 12 tables\nhalf a line\nTARGET_GONE: gone\n");
+  fake.behaviour.attempt = 2;
+  await logged("attempts/2/", "reading 12 tables\n");
+  await shown(`attempt 2 of ${id}:\nreading 12 tables\n`);
+  await logged("attempts/2/", "reading 12 tables\nTARGET_GONE: still\n");
+  fake.behaviour.runMs = 1;
+  expect((await ended).exitCode).toBe(1);
+  expect(said.stderr.match(/reading 12 tables/g)).toHaveLength(2);
+  expect(said.stderr).toMatch(/half a line\nTARGET_GONE: gone\n[\s\S]*TARGET_GONE: still\n/);
+  expect(said.stderr).toMatch(/is FAILED: Maximum vCPU exceeded. What to do: .*16 vCPU/);
 
-  const [status, listed, logs] = await Promise.all([run("status", id, "--ui"), run("runs", "--json"), run("logs", id)]);
+  const [status, listed, logs, second, zeroth] = await Promise.all([
+    run("status", id, "--ui"),
+    run("runs", "--json"),
+    run("logs", id),
+    run("logs", id, "--attempt", "2"),
+    run("logs", id, "--attempt", "0"),
+  ]);
   expect(status).toMatchObject({ exitCode: 1, stdout: expect.stringMatching(`${id}  FAILED: Maximum vCPU`) });
   expect(status.stdout).toMatch(/^spark ui {2}https:/m);
+  expect(status.stdout).toMatch(/^attempt {3}2$/m);
   expect(JSON.parse(listed.stdout)[0]).toMatchObject({ id, phase: "failed", name: "nightly" });
-  expect(logs.stdout).toContain("TARGET_GONE: gone");
+  expect(logs.stdout).toMatch(/TARGET_GONE: gone[\s\S]*TARGET_GONE: still/);
+  expect(second.stdout).toBe("reading 12 tables\nTARGET_GONE: still\n");
+  expect(zeroth).toMatchObject({ exitCode: 64, stderr: expect.stringContaining("The first one is 1") });
 });
 
 test("Ctrl-C under --wait cancels the run, and CANCELLING is not the end", async () => {
   fake.behaviour.runMs = 600_000;
-  const child = cli.start(submit("--wait"), { cwd: folder, env });
+  const child = cli.start(submit("--wait"), { cwd: folder });
   let stderr = "";
   child.stderr?.on("data", (chunk) => {
     stderr += String(chunk);
@@ -193,7 +211,7 @@ test("Ctrl-C under --wait cancels the run, and CANCELLING is not the end", async
 });
 
 test("what can be known before is said before: arguments, settings, mistakes in the code; and what the service refuses", async () => {
-  const before = fake.runs.size;
+  const runs = fake.runs.size;
   writeFileSync(
     join(folder, "broken.ts"),
     `import job from "./job.js";\nimport { nothing } from "./none.js";\nexport default { ...job, nothing };\n`,
@@ -202,21 +220,49 @@ test("what can be known before is said before: arguments, settings, mistakes in 
     join(folder, "late.ts"),
     `import { defineJob } from ${JSON.stringify(glue)};\nexport default defineJob({ name: "late", summary: "s", args: {}, async run() { await import("./nowhere.js"); } });\n`,
   );
-  const [badArguments, noArtifacts, broken, late] = await Promise.all([
+  writeFileSync(join(folder, "bare.config.ts"), `export default { region: "us-east-1", target: "glue" };\n`);
+  // Node finds it when it is wanted, and nothing can put it into a bundle.
+  mkdirSync(join(folder, "node_modules", "native"), { recursive: true });
+  writeFileSync(join(folder, "node_modules", "native", "addon.node"), "");
+  writeFileSync(
+    join(folder, "node_modules", "native", "index.js"),
+    `\nexports.load = () => require("./addon.node");\n`,
+  );
+  writeFileSync(
+    join(folder, "native.ts"),
+    `import { load } from "native";\nimport { defineJob } from ${JSON.stringify(glue)};\nexport default defineJob({ name: "native", summary: "s", args: {}, async run() { load(); } });\n`,
+  );
+  const [badArguments, noArtifacts, none, noRole, broken, late, native] = await Promise.all([
     run("submit", "./job.ts", "--JOB_NAME", "x", "--dya", "1"),
     run(...submit("--set", "artifacts=bucket")),
+    run(...submit("--config-file", "bare.config.ts", "--set", `glue.role=${ROLE}`)),
+    run(...submit("--config-file", "bare.config.ts")),
     run("submit", "./broken.ts", "--JOB_NAME", "x"),
     run("submit", "./late.ts", "--JOB_NAME", "x"),
+    run("submit", "./native.ts", "--JOB_NAME", "x"),
   ]);
   expect(badArguments).toMatchObject({ exitCode: 64, stderr: expect.stringMatching(/ARGUMENTS_INVALID[\s\S]*day/) });
   expect(noArtifacts).toMatchObject({ exitCode: 66, stderr: expect.stringMatching(/artifacts is no folder on S3/) });
+  expect(none).toMatchObject({
+    exitCode: 66,
+    stderr: expect.stringMatching(/ARTIFACTS_NOT_CONFIGURED[\s\S]*a folder on S3[\s\S]*What to do: Set/),
+  });
+  expect(noRole).toMatchObject({ exitCode: 66, stderr: expect.stringMatching(/GLUE_NOT_CONFIGURED[\s\S]*glue\.role/) });
   expect(broken).toMatchObject({
     exitCode: 66,
-    stderr: expect.stringMatching(/none\.js.*\(broken\.ts, line 2, column 25\)/),
+    stderr: expect.stringMatching(/none\.js.*broken\.ts, line 2, column 25\)/),
   });
   expect(late).toMatchObject({
     exitCode: 66,
-    stderr: expect.stringMatching(/_FAILED: [\s\S]*nowhere\.js.*late\.ts, line 2/),
+    stderr: expect.stringMatching(/JOB_LOAD_FAILED: [\s\S]*nowhere\.js.*late\.ts, line 2/),
+  });
+  expect(native).toMatchObject({
+    exitCode: 66,
+    stderr: expect.stringMatching(/BUNDLE_FAILED: .*addon\.node.*native\/index\.js, line 2, column 30\)/),
+  });
+  await expect(jarFiles(["nothing-of-that-name"], silentLogger, AbortSignal.timeout(60_000))).rejects.toMatchObject({
+    code: "JAR_MISSING",
+    hint: expect.stringContaining("Name one on S3"),
   });
   const quota = { operation: "StartJobRun", name: "ServiceQuotaExceededException", message: "vCPU", status: 402 };
   fake.behaviour.error = quota;
@@ -224,7 +270,7 @@ test("what can be known before is said before: arguments, settings, mistakes in 
     exitCode: 75,
     stderr: expect.stringMatching(/EMR_QUOTA[\s\S]*16 vCPU/),
   });
-  expect(fake.runs.size).toBe(before);
+  expect(fake.runs.size).toBe(runs);
 });
 
 test("an application that can't have job runs: every reason at once, before anything is uploaded", async () => {
@@ -234,10 +280,9 @@ test("an application that can't have job runs: every reason at once, before anyt
     state: "STOPPED",
     autoStartConfiguration: { enabled: false },
   };
-  const before = await uploaded();
+  const there = await uploaded();
   const { exitCode, stderr } = await run(...submit("--set", "emr.tags.team=data"));
-  fake.behaviour.application = {};
-  expect({ exitCode, uploaded: await uploaded() }).toEqual({ exitCode: 66, uploaded: before });
+  expect({ exitCode, uploaded: await uploaded() }).toEqual({ exitCode: 66, uploaded: there });
   expect(stderr).toMatch(/EMR_APPLICATION_UNFIT: .* can't have job runs/);
   expect(stderr).toContain("emr-6.15.0; job runs come with emr-7.1.0");
   expect(stderr).toContain("its workers are arm64, and emr.architecture is x86_64");
@@ -360,10 +405,47 @@ test("a Glue job is made, brought up to date and started with the same launcher"
   expect(logs.stdout).toContain(`aws logs tail /aws-glue/jobs/error --log-stream-names ${runId}`);
 });
 
+test("a Glue run that is tried again counts by its last attempt, and that one is stopped", async () => {
+  const name = `retried-${bucket}`;
+  const target = { aws: { ...aws, endpoint: fake.endpoint }, role: ROLE, packages: [], attempts: 3, jobName: name };
+  const service = await createGlueRuns(target);
+  const id = await service.start(await service.prepare({ ...REQUEST, name }));
+  const run = id.slice(name.length + 1);
+  const Arguments = { "--glue_connect_report": REQUEST.report };
+  const failed = { Id: run, JobName: name, JobRunState: "FAILED", Arguments, ErrorMessage: "driver lost" };
+  fake.behaviour.glueRuns = [{ ...failed, CompletedOn: Date.now() / 1000 }];
+  expect(await service.get(id)).toMatchObject({ id, phase: "waiting", state: "FAILED, to be tried again" });
+  fake.behaviour.glueRuns = [{ ...failed, CompletedOn: Date.now() / 1000 - 600 }];
+  expect(await service.get(id)).toMatchObject({ id, phase: "failed", reason: "driver lost" });
+  const second = { ...failed, Id: `${run}_attempt_1`, Attempt: 1, JobRunState: "RUNNING", ErrorMessage: "" };
+  fake.behaviour.glueRuns = [failed, second];
+  expect(await service.get(id)).toMatchObject({
+    id,
+    phase: "running",
+    attempt: 1,
+    reason: `its last attempt is ${run}_attempt_1`,
+  });
+  // That it is over by now is an answer, too.
+  await expect(service.cancel(id)).rejects.toMatchObject({
+    code: "GLUE_STOP_FAILED",
+    message: `Glue can't stop ${id}: is over`,
+    hint: expect.stringContaining("glue-connect status"),
+  });
+  expect(JSON.parse(fake.requests.at(-1)?.body ?? "")).toEqual({ JobName: name, JobRunIds: [`${run}_attempt_1`] });
+  const other = { ...failed, Id: `${run}_attempt_2`, Attempt: 2, JobRunState: "TIMEOUT", ErrorMessage: "too long" };
+  fake.behaviour.glueRuns = [failed, { ...second, JobRunState: "FAILED" }, other];
+  expect(await service.get(id)).toMatchObject({ id, phase: "failed", state: "TIMEOUT", reason: "too long" });
+  fake.behaviour.glueRuns = [];
+  expect(await service.dashboard(id)).toMatch(/^https:/);
+});
+
 test("every request is one that the services' own models allow", async () => {
   const { problems, operations } = await checkRequests(fake.requests);
   expect(problems).toEqual([]);
-  expect(operations).toEqual(
-    expect.arrayContaining(["CancelJobRun", "CreateJob", "GetJobRun", "ListJobRuns", "StartJobRun", "UpdateJob"]),
-  );
+  const emr = ["CancelJobRun", "GetApplication", "GetDashboardForJobRun", "GetJobRun", "ListJobRuns", "StartJobRun"];
+  const glueJobs = ["BatchStopJobRun", "CreateJob", "GetDashboardUrl", "GetJob", "GetJobRun", "GetJobRuns"];
+  expect(operations).toEqual([
+    ...emr.map((operation) => `emr-serverless.${operation}`),
+    ...[...glueJobs, "StartJobRun", "UpdateJob"].map((operation) => `glue.${operation}`),
+  ]);
 });

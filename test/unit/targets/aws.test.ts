@@ -3,8 +3,11 @@ import { placeOf } from "../../../lib/cli/aws-targets.js";
 import { neededJars } from "../../../lib/cli/cluster-jars.js";
 import { type ResolveOptions, resolveConfig } from "../../../lib/glue/config/resolve.js";
 import { silentLogger } from "../../../lib/logger.js";
+import { sparkDefaults } from "../../../lib/targets/aws/emr-properties.js";
 import { emrConf, glueConf, glueConfArgument } from "../../../lib/targets/aws/packages.js";
 import { uploadArtifact } from "../../../lib/targets/runs/artifacts.js";
+import { emrJobRunRequest } from "../../../lib/targets/runs/emr-request.js";
+import { createEmrSessions } from "../../../lib/targets/sessions/emr-sessions.js";
 import { createTokenSource } from "../../../lib/targets/sessions/token.js";
 
 const EXTENSIONS = "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions";
@@ -35,13 +38,37 @@ describe("what a job needs of Spark, as settings", () => {
     expect(neededJars(["iceberg", "postgresql"], "emr")).toEqual(["postgresql-"]);
     expect(neededJars(["iceberg", "postgresql"], "emr", ["s3://b/postgresql-42.jar"])).toEqual([]);
     expect(neededJars(["iceberg", "postgresql"], "glue")).toEqual([]);
-    expect(neededJars(["cassandra"], "glue")).toEqual(
-      expect.arrayContaining(["spark-cassandra-connector_", "java-driver-core-shaded-", "glue-connect-spark-"]),
-    );
+    expect(neededJars(["cassandra"], "glue")).toEqual(["spark-cassandra-connector_", "glue-connect-spark-"]);
     expect(neededJars(["cassandra"], "emr", ["s3://b/spark-cassandra-connector-assembly_2.12-3.5.1.jar"])).toEqual([
       "glue-connect-spark-",
     ]);
   });
+});
+
+test("what EMR Serverless would refuse for its length is named, setting by setting", async () => {
+  const target = { aws: {}, applicationId: "00f", role: "arn:aws:iam::123456789012:role/etl", packages: [] };
+  const jars = Array.from({ length: 20 }, (_, n) => `s3://a-bucket-with-a-rather-long-name/folder/jar-number-${n}.jar`);
+  const sparkConf = { "spark.note": "x".repeat(1_025), "spark.fits": "x".repeat(1_024) };
+  const sessions = await createEmrSessions({ ...target, jars, sparkConf });
+  await expect(sessions.start({ token: "t", name: "n", owner: "o" })).rejects.toMatchObject({
+    code: "EMR_SETTINGS_TOO_LONG",
+    problems: ["spark.note has 1,025 characters", "spark.jars has 1,249 characters"],
+    hint: expect.stringMatching(/into one.*glue-connect submit/),
+    exitCode: 66,
+  });
+  const request = { token: "t", name: "n", launcher: "l", bundle: "b", node: undefined, jars, report: "r", argv: [] };
+  // Job runs take the jars by another way, and have the same limit for all else.
+  expect(() => emrJobRunRequest({ ...target, sparkConf }, request, "eu-central-1")).toThrow(
+    expect.objectContaining({
+      problems: ["spark.note has 1,025 characters"],
+      hint: expect.stringContaining("sparkConf"),
+    }),
+  );
+  const many = Object.fromEntries(Array.from({ length: 99 }, (_, n) => [`spark.n${n}`, "1"]));
+  expect(() => sparkDefaults({ ...many, "spark.a": "1" }, "sessions")).not.toThrow();
+  expect(() => sparkDefaults({ ...many, "spark.a": "1", "spark.b": "1" }, "sessions")).toThrow(
+    expect.objectContaining({ problems: ["there are 101 of them"] }),
+  );
 });
 
 describe("a session's token", () => {

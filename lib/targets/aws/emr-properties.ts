@@ -1,0 +1,35 @@
+import type { Configuration } from "@aws-sdk/client-emr-serverless";
+import { ExitCode, UserError } from "../../errors.js";
+import type { SparkConf } from "./packages.js";
+
+/** Characters that the value of one setting may have, in sessions as in job runs. */
+export const LONGEST_PROPERTY = 1_024;
+const MOST_PROPERTIES = 100;
+
+/**
+ * Spark settings in the form that EMR Serverless takes them in.
+ *
+ * @param use for the message.
+ * @throws UserError `EMR_SETTINGS_TOO_LONG` (exit 66) that names each setting, for what the service would refuse without a name.
+ */
+export function sparkDefaults(conf: SparkConf, use: "sessions" | "job runs"): Configuration[] {
+  const number = (value: number) => value.toLocaleString("en-US");
+  const settings = Object.entries(conf);
+  const problems = settings
+    .filter(([, value]) => value.length > LONGEST_PROPERTY)
+    .map(([name, value]) => `${name} has ${number(value.length)} characters`);
+  if (settings.length > MOST_PROPERTIES) problems.push(`there are ${settings.length} of them`);
+  if (problems.length === 0) return [{ classification: "spark-defaults", properties: { ...conf } }];
+  const jars = (conf["spark.jars"]?.length ?? 0) > LONGEST_PROPERTY;
+  throw new UserError(
+    "EMR_SETTINGS_TOO_LONG",
+    `EMR Serverless takes at most ${MOST_PROPERTIES} Spark settings of at most ${number(LONGEST_PROPERTY)} characters in ${use}`,
+    {
+      problems,
+      hint: jars
+        ? "Put the jars of emr.jars into one, or into a folder with a shorter name; `glue-connect submit` takes as many as there are"
+        : "Shorten emr.sparkConf; what is longer can stand in the runtime configuration of the application",
+      exitCode: ExitCode.configuration,
+    },
+  );
+}
