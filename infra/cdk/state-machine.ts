@@ -37,7 +37,7 @@ const RUNS = "$.runs";
  * come together, also when it is an ANY that one of them would do for; a trigger fires once at the most.
  *
  * An execution takes `{"properties": {"name": "value"}}`: properties of the workflow's run that its jobs' arguments name as
- * `${run.name}`. It fails at its end when a run did, so that a failure is seen; what was to follow the failure has run by then.
+ * `{{run.name}}`. It fails at its end when a run did, so that a failure is seen; what was to follow the failure has run by then.
  */
 export function stateMachineOf(chain: Chain, taskOf: (run: ChainRun) => RunTask): StateMachineDefinition {
   return new Writer(chain, taskOf).write();
@@ -252,7 +252,9 @@ class Writer {
     return conditions.length === 1 && conditions[0] !== undefined ? conditions[0] : { And: conditions };
   }
 
-  /** What a unit leads to, all by itself. */
+  /**
+   * What a unit leads to, all by itself. Of a trigger only what can't be without it: when it doesn't fire, all of it is left out.
+   */
   #closure(unit: Unit, open: Triggers, known: ReadonlySet<string>) {
     const runs = new Set<string>();
     const triggers = new Map<string, ConditionalTrigger>();
@@ -266,11 +268,18 @@ class Writer {
       for (const [name, trigger] of open) {
         if (triggers.has(name)) continue;
         if (!this.#watched(trigger).every((id) => known.has(id) || runs.has(id))) continue;
+        if (unit.kind === "trigger" && !this.#needs(trigger, runs)) continue;
         triggers.set(name, trigger);
         add(name);
       }
     }
     return { runs, triggers };
+  }
+
+  /** Whether a trigger can't fire when none of some runs takes place: an ANY may be met by others. */
+  #needs({ predicate }: ConditionalTrigger, runs: ReadonlySet<string>): boolean {
+    const needed = predicate.conditions.map(({ job }) => this.#runsOf(job).every((id) => runs.has(id)));
+    return predicate.logical === "ANY" ? needed.every(Boolean) : needed.some(Boolean);
   }
 
   /** Names are unique in the whole machine, and have 80 characters at the most. */

@@ -183,6 +183,8 @@ test("random graphs start what Glue's rules say, and nothing before what it wait
     const chain = randomChain(random);
     const ends: Record<string, WatchableState> = {};
     for (const { trigger, action } of chain.runs) ends[`${trigger}/${action.job}`] = pick(random, STATES);
+    // Of those in which little happens a few will do.
+    if (following(byTheRules(chain, ends)).length < 2 && random() < 0.7) continue;
     cases.push({ chain, ends, machine: caseOf(chain, ends) });
   }
   const runs = await runMachines(cases.map(({ machine }) => machine));
@@ -194,7 +196,7 @@ test("random graphs start what Glue's rules say, and nothing before what it wait
     expect(run.error ?? "JobRunFailed", `${run.cause}`).toBe("JobRunFailed");
     expect([...started(run)].sort(), what).toEqual([...wanted].sort());
     expect(run.status, what).toBe(wanted.every((name) => ends[name] === "SUCCEEDED") ? "SUCCEEDED" : "FAILED");
-    followed += wanted.filter((name) => !name.startsWith("start/")).length;
+    followed += following(wanted).length;
     const order = started(run);
     for (const [name, { predicate }] of chain.followers) {
       const mine = order.findIndex((one) => one.startsWith(`${name}/`));
@@ -208,7 +210,7 @@ test("random graphs start what Glue's rules say, and nothing before what it wait
     }
   }
   // Else it would hold of graphs in which nothing happens.
-  expect(followed).toBeGreaterThan(30);
+  expect(followed).toBeGreaterThan(60);
 }, 300_000);
 
 const STATES: readonly WatchableState[] = ["SUCCEEDED", "SUCCEEDED", "SUCCEEDED", "FAILED", "TIMEOUT", "STOPPED"];
@@ -227,6 +229,11 @@ function byTheRules(chain: Chain, ends: Ends): string[] {
     }
   }
   return over().map(({ trigger, action }) => `${trigger}/${action.job}`);
+}
+
+/** Runs that a CONDITIONAL trigger has started. */
+function following(runs: readonly string[]): readonly string[] {
+  return runs.filter((name) => !name.startsWith("start/"));
 }
 
 /** A trigger with one to three jobs, and up to six that follow, each waiting for jobs that were there before it. */
