@@ -8,10 +8,11 @@ import { type InfraSettings, type JobAccess, NO_ACCESS } from "../../lib/glue/co
 import type { Definitions, JobEntry } from "../../lib/glue/config/schedule-schema.js";
 import type { Settings } from "../../lib/glue/config/schema.js";
 import type { Job } from "../../lib/glue/define-job.js";
+import { EVENT_PROPERTIES, hasProperties, propertiesIn } from "../../lib/glue/schedule/run-properties.js";
+import { nearest } from "../../lib/glue/suggest.js";
 import type { Environment } from "../../lib/targets/local/directories.js";
 import { type Artifact, type Bundles, type JobArtifacts, jobArtifacts } from "./artifacts.js";
 import { type Chain, chainsOf } from "./chains.js";
-import { hasProperties } from "./intrinsics.js";
 
 /** A job of the configuration as the stacks need it. */
 export interface InfraJob {
@@ -48,6 +49,8 @@ export interface InfrastructureOptions {
   /** Folder that the paths of the jobs' modules begin at. */
   readonly folder: string;
   readonly env: Environment;
+  /** Bundles that were made before, by their modules, for several configurations of the same jobs; others are added. */
+  readonly bundles?: Bundles;
 }
 
 /**
@@ -60,7 +63,7 @@ export async function loadInfrastructure(options: InfrastructureOptions): Promis
   const problems: string[] = [];
   const chains = chainsOf(definitions);
   const jobs = new Map<string, InfraJob>();
-  const bundles: Bundles = new Map();
+  const bundles = options.bundles ?? new Map();
   for (const [name, entry] of Object.entries(definitions.jobs)) {
     const module = isModulePath(entry.job) ? path.resolve(options.folder, entry.job) : entry.job;
     const place = placeOf(entry, settings);
@@ -88,13 +91,15 @@ export async function loadInfrastructure(options: InfrastructureOptions): Promis
     const artifacts = await jobArtifacts(module, job, place, settings, options.env, bundles);
     jobs.set(name, { name, entry, job, place, artifacts, calls, access: infra.access[name] ?? NO_ACCESS });
   }
+  const unknown = new Set(chains.flatMap((chain) => propertyProblems(chain, definitions)));
+  problems.push(...unknown);
   for (const name of Object.keys(infra.access)) {
     if (definitions.jobs[name] === undefined) problems.push(`infra.access.${name}: there is no such job in \`jobs\``);
   }
   if (problems.length > 0) {
     throw new UserError("INFRA_INVALID", "The configuration can't be brought to AWS", {
       problems,
-      hint: "Correct glue-connect.config.ts",
+      hint: `Correct glue-connect.config.ts${unknown.size === 0 ? "" : "; a property that the input of an execution gives has its default in the workflow's defaultRunProperties"}`,
       exitCode: ExitCode.configuration,
     });
   }
@@ -155,6 +160,31 @@ function argumentProblems(job: Job, name: string, call: Readonly<Record<string, 
       (problem) => ![...open].some((argument) => problem.startsWith(`--${argument} is missing`)),
     );
   }
+}
+
+/**
+ * Properties that no run of a chain has. An execution has what its workflow begins with, and what the event says; its input goes
+ * over the former. One that has neither would fail where the argument is put together.
+ */
+function propertyProblems({ name: start, start: trigger, workflow, properties, runs }: Chain, { jobs }: Definitions) {
+  const known = [...Object.keys(properties), ...(trigger.type === "EVENT" ? EVENT_PROPERTIES : [])];
+  const problems: string[] = [];
+  for (const { trigger: name, action } of runs) {
+    for (const [argument, value] of Object.entries({ ...jobs[action.job]?.arguments, ...action.arguments })) {
+      for (const property of propertiesIn(value)) {
+        if (known.includes(property)) continue;
+        const meant = nearest(property, known);
+        const whose =
+          workflow === undefined
+            ? `triggers.${start} is in no workflow, so that its runs have no properties`
+            : `runs of workflow ${workflow} have ${known.length === 0 ? "no properties" : known.join(", ")}`;
+        problems.push(
+          `triggers.${name} with ${action.job}: --${argument} asks for {{run.${property}}}, and ${whose}${meant === undefined ? "" : `; did you mean {{run.${meant}}}?`}`,
+        );
+      }
+    }
+  }
+  return problems;
 }
 
 function warningsOf({ triggers, workflows }: Definitions, jobs: ReadonlyMap<string, InfraJob>): string[] {

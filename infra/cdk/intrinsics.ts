@@ -1,3 +1,5 @@
+import { propertiesIn, RUN_PROPERTY } from "../../lib/glue/schedule/run-properties.js";
+
 /** Expressions of Amazon States Language: what a state machine puts together when it runs. */
 
 /** A text that is known, or the expression that makes it. */
@@ -13,20 +15,13 @@ export function array(items: readonly Item[]): string {
   return `States.Array(${items.map((item) => (typeof item === "string" ? `'${escaped(item)}'` : item.expression)).join(", ")})`;
 }
 
-const PROPERTY = /\$\{run\.([^}]+)\}/g;
-
-/** `${run.NAME}` in a text is the property of that name that the run has then. */
+/** `{{run.NAME}}` in a text is the property of that name that the run has then. */
 export function withProperties(text: string): Item {
-  const names = [...text.matchAll(PROPERTY)].map((match) => match[1] ?? "");
+  const names = propertiesIn(text);
   if (names.length === 0) return text;
-  const template = text.split(PROPERTY).filter((_, index) => index % 2 === 0);
+  const template = text.split(RUN_PROPERTY).filter((_, index) => index % 2 === 0);
   const places = names.map((name) => `$.properties['${name.replaceAll(/[\\']/g, (character) => `\\${character}`)}']`);
   return { expression: `States.Format('${template.map(escaped).join("{}")}', ${places.join(", ")})` };
-}
-
-/** Whether a text has such a place. */
-export function hasProperties(text: string): boolean {
-  return text.search(PROPERTY) >= 0;
 }
 
 /** Inside of single quotes, where braces are places for expressions. What CDK puts in later (`${Token[..]}`) stays as it is. */

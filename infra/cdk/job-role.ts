@@ -1,10 +1,10 @@
 import { Aws } from "aws-cdk-lib";
 import { PolicyStatement, Role, ServicePrincipal } from "aws-cdk-lib/aws-iam";
 import type { Construct } from "constructs";
+import { hasProperties } from "../../lib/glue/schedule/run-properties.js";
 import { accessOfArguments, accessStatements, joinAccess } from "./access.js";
 import { arnOf } from "./application.js";
 import type { InfraJob } from "./infrastructure.js";
-import { hasProperties } from "./intrinsics.js";
 import { pascal } from "./parameters.js";
 
 /** What a job's role is made with. */

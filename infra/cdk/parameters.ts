@@ -1,7 +1,7 @@
 import { CfnParameter } from "aws-cdk-lib";
 import type { Construct } from "constructs";
+import { hasProperties } from "../../lib/glue/schedule/run-properties.js";
 import type { InfraJob } from "./infrastructure.js";
-import { hasProperties } from "./intrinsics.js";
 
 // What an expression of a state machine can't have inside of a text is not let in.
 const LOCATION = "^s3://[a-z0-9][a-z0-9.-]+(/[^'{}\\\\]*)?$";

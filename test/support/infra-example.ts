@@ -91,8 +91,7 @@ export const example: Config = {
         FORMAT: "parquet",
         DISTINCT_KEYS: "partition_id,row_id",
         PASTURI: "s3://shop-keyspaces/export/snapshot/year=2023/month=11/day=22/hour=14/minute=09/",
-        // biome-ignore lint/suspicious/noTemplateCurlyInString: a property of the run
-        CURRENTURI: "${run.event.folder}",
+        CURRENTURI: "{{run.event.folder}}",
       },
     },
     "keyspaces-import": {
@@ -171,9 +170,12 @@ export const example: Config = {
   },
 };
 
+/** The jobs are the same in all of a test file's configurations. */
+const bundles = new Map<string, Uint8Array>();
+
 /** As the command has it. */
 export async function infrastructureOf(config: Config, env: Record<string, string> = {}) {
   const file = { path: "glue-connect.config.ts", content: config, line: () => undefined };
   const { settings, infra, definitions } = resolveConfig({ file, env: {} });
-  return loadInfrastructure({ settings, infra, definitions, folder: process.cwd(), env });
+  return loadInfrastructure({ settings, infra, definitions, folder: process.cwd(), env, bundles });
 }

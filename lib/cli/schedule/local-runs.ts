@@ -1,11 +1,21 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { appendFileSync, closeSync, mkdirSync, openSync, readFileSync, rmSync, statSync } from "node:fs";
+import {
+  appendFileSync,
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+} from "node:fs";
 import { hostname } from "node:os";
 import path from "node:path";
 import { ExitCode, UserError } from "../../errors.js";
 import type { RunReportJson } from "../../glue/report.js";
-import { isOverdue, type JobRun } from "../../glue/schedule/model.js";
+import { chainOfRun, isOverdue, type JobRun, stampOfChain } from "../../glue/schedule/model.js";
 import { argumentsOf, type Observation, type RunInChain, type RunStarter } from "../../glue/schedule/starter.js";
 import type { Logger } from "../../logger.js";
 import { withFileLock } from "../../targets/local/file-lock.js";
@@ -110,7 +120,9 @@ export function createLocalRuns(options: LocalRunsOptions): RunStarter {
       const { own, claim, lock } = files(run.id);
       mkdirSync(own, { recursive: true });
       await withFileLock(lock, async () => {
-        if (claimantOf(claim) === undefined) await launch(request);
+        if (claimantOf(claim) !== undefined) return;
+        await checkCurrent(request);
+        await launch(request);
       });
       return `${here}:${run.id}`;
     },
@@ -145,6 +157,7 @@ export function createLocalRuns(options: LocalRunsOptions): RunStarter {
       mkdirSync(own, { recursive: true });
       return withFileLock(lock, async (): Promise<Observation> => {
         if (claimantOf(claim)?.alive) return { state: "RUNNING" };
+        await checkCurrent(request);
         if (timesStarted(starts) >= MOST_STARTS) {
           return { state: "FAILED", reason: `its process was lost ${MOST_STARTS} times` };
         }
@@ -155,12 +168,32 @@ export function createLocalRuns(options: LocalRunsOptions): RunStarter {
       });
     },
 
+    async forget(before, signal) {
+      for (const id of existsSync(folder) ? readdirSync(folder) : []) {
+        const chain = chainOfRun(id);
+        const time = chain === undefined ? undefined : stampOfChain(chain);
+        if (time === undefined || time >= before) continue;
+        const { own, claim, lock } = files(id);
+        // One that its chain has given up may still be at work.
+        const remove = async () => {
+          if (!claimantOf(claim)?.alive) rmSync(own, { recursive: true, force: true });
+        };
+        await withFileLock(lock, remove, { signal });
+      }
+    },
+
     async cancel({ run }) {
       if (isForeign(run)) throw elsewhere(run);
       const claimant = claimantOf(files(run.id).claim);
       if (claimant?.alive) stop(run, claimant);
     },
   };
+
+  /** A run that is over, and whose folder is deleted, looks as if it had never been started. */
+  async function checkCurrent({ run, isCurrent }: RunInChain): Promise<void> {
+    if (isCurrent === undefined || (await isCurrent())) return;
+    throw new UserError("RUN_OVERTAKEN", `${run.id} isn't as it was any more`, { exitCode: ExitCode.retryable });
+  }
 
   function isForeign({ place }: JobRun): boolean {
     return place !== undefined && place !== here;

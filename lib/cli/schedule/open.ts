@@ -6,6 +6,7 @@ import type { Definitions } from "../../glue/config/schedule-schema.js";
 import type { Settings } from "../../glue/config/schema.js";
 import { describeFailure } from "../../glue/failure.js";
 import { type Control, createControl } from "../../glue/schedule/control.js";
+import { hasProperties } from "../../glue/schedule/run-properties.js";
 import type { RunStarter } from "../../glue/schedule/starter.js";
 import type { Logger } from "../../logger.js";
 import { createObjectStore } from "../../storage/create-object-store.js";
@@ -120,6 +121,8 @@ export function runStarter(schedule: Schedule, io: CliIo, log: Logger, signal: A
     start: (run) => of(run.run.target).start(run),
     observe: (run) => of(run.run.target).observe(run),
     cancel: (run) => of(run.run.target).cancel(run),
+    // Services see to what they keep themselves.
+    forget: async (before, signal) => local.forget?.(before, signal),
   };
 }
 
@@ -164,7 +167,7 @@ function argumentProblems(
   } catch (error) {
     if (!(error instanceof UserError)) throw error;
     // What a run's properties will say isn't known yet.
-    const later = Object.keys(given).filter((name) => given[name]?.includes("{{run."));
+    const later = Object.keys(given).filter((name) => hasProperties(given[name] ?? ""));
     return error.problems.filter((problem) => !later.some((name) => problem.startsWith(`--${name} `)));
   }
 }

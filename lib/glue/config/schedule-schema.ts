@@ -206,6 +206,13 @@ const scheduler = z.strictObject({
    * earliest first.
    */
   missedFirings: z.enum(["latest", "skip", "all"], { error: 'is none of "latest", "skip", "all"' }).optional(),
+  /** What is kept of firings and runs. */
+  history: z
+    .strictObject({
+      /** Days after which firings, their runs, and the output of runs on this machine are deleted; default: 90. */
+      keepDays: wholeNumber(1, 36_500),
+    })
+    .optional(),
 });
 
 /** Jobs, triggers and workflows, by name: what stands beside the settings in `glue-connect.config.ts`. */

@@ -11,6 +11,7 @@ import {
   type Statistics,
   type TriggerState,
 } from "./model.js";
+import { eventProperties } from "./run-properties.js";
 
 // What happens in a chain, as functions of what was before. Nothing here has an effect outside of the value it returns.
 
@@ -42,17 +43,6 @@ export function beginChain({ namespace, name, trigger, cause, definitions, now }
     runs: {},
   };
   return fire(chain, name, trigger, [], definitions, now);
-}
-
-/** What an EVENT trigger says about its objects: the run's properties. */
-function eventProperties({ events = [] }: Cause): Record<string, string> {
-  const [first] = events;
-  if (first === undefined) return {};
-  return {
-    "event.uri": first.uri,
-    "event.folder": first.uri.replace(/\/[^/]*$/, ""),
-    "event.uris": JSON.stringify(events.map(({ uri }) => uri)),
-  };
 }
 
 /**

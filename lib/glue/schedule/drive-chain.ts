@@ -1,15 +1,17 @@
 import { mayHaveTakenEffect } from "../../aws.js";
-import { ExitCode, UserError } from "../../errors.js";
+import { ExitCode } from "../../errors.js";
 import type { Logger } from "../../logger.js";
 import type { ObjectStore } from "../../storage/object-store.js";
 import type { Definitions } from "../config/schedule-schema.js";
 import { describeFailure } from "../failure.js";
 import { endChain, endRun, refuseChain, settle, withRun } from "./chain.js";
 import { type Document, readDocument, writeDocument } from "./documents.js";
+import { isClosed } from "./history.js";
 import { type Chain, isOver, type JobRun, type TriggerState } from "./model.js";
 import type { Places } from "./places.js";
+import { withProperties } from "./run-properties.js";
 import { acquireSlot, type Holder, releaseSlot } from "./slots.js";
-import type { Clock, Observation, RunStarter } from "./starter.js";
+import type { Clock, Observation, RunInChain, RunStarter } from "./starter.js";
 
 /** What driving a chain needs. */
 export interface DriveContext {
@@ -47,14 +49,21 @@ export async function driveChain(context: DriveContext, document: Document<Chain
     return written !== undefined;
   };
 
+  const isCurrent = async () =>
+    (await store.head(seen.uri))?.etag === seen.etag && !(await isClosed(store, places, seen.value));
+
   for (;;) {
     let chain = seen.value;
     if (chain.ended === undefined) {
+      if (await isClosed(store, places, chain)) {
+        await drop(context, chain);
+        return true;
+      }
       const admitted = await admit(context, chain);
       if (admitted === "waiting") return (await put(withAllWaiting(chain))) ? false : undefined;
       chain = admitted;
       for (const run of Object.values(chain.runs)) {
-        if (run.handle !== undefined && !isOver(run)) chain = await look(context, chain, run);
+        if (run.handle !== undefined && !isOver(run)) chain = await look(context, { run, chain, isCurrent });
       }
       if (chain.stop === undefined && chain.ended === undefined) chain = await follow(context, chain);
       chain = endChain(chain, clock.now());
@@ -73,8 +82,8 @@ export async function driveChain(context: DriveContext, document: Document<Chain
       const run = chain.runs[id];
       if (run?.starting === undefined || isOver(run)) continue;
       // Whoever was paused here must not go on: others may be further.
-      if ((await store.head(seen.uri))?.etag !== seen.etag) return undefined;
-      chain = await begin(context, chain, run, starting !== undefined);
+      if (!(await isCurrent())) return undefined;
+      chain = await begin(context, { run, chain, isCurrent }, starting !== undefined);
     }
     if (!(await put(chain))) return undefined;
     const { runs } = chain;
@@ -106,6 +115,18 @@ function withAllWaiting(chain: Chain): Chain {
   const runs = Object.values(chain.runs);
   if (runs.every((run) => isOver(run) || run.state === "WAITING")) return chain;
   return runs.reduce((all, run) => (isOver(run) ? all : withRun(all, { ...run, state: "WAITING" })), chain);
+}
+
+/** The firing is over, and was deleted: somebody who was paused meanwhile has made its chain once more. */
+async function drop(context: DriveContext, chain: Chain): Promise<void> {
+  const { store, places, log } = context;
+  await leaveWorkflow(context, chain);
+  for (const { id, job } of Object.values(chain.runs)) {
+    await releaseSlot(store, places.slots("job", job), { chain: chain.id, run: id });
+  }
+  await store.delete(places.chain(chain.id));
+  await store.delete(places.marker(chain.id));
+  log.warn(`${chain.id} isn't begun: what ${chain.trigger} was to do at ${chain.cause.time} is in no history any more`);
 }
 
 async function leaveWorkflow({ store, places }: DriveContext, { id, workflow }: Chain): Promise<void> {
@@ -161,10 +182,11 @@ async function makeReady(context: DriveContext, chain: Chain, run: JobRun): Prom
 }
 
 /** @param before it may have been started before: then no error says that it wasn't. */
-async function begin(context: DriveContext, chain: Chain, run: JobRun, before: boolean): Promise<Chain> {
+async function begin(context: DriveContext, request: RunInChain, before: boolean): Promise<Chain> {
   const { starter, clock, log } = context;
+  const { run, chain } = request;
   try {
-    const handle = await starter.start({ run, chain });
+    const handle = await starter.start(request);
     log.info(`${run.job} was started by ${run.trigger}: ${run.id}`);
     const { request: _, ...started } = run;
     return withRun(chain, { ...started, handle });
@@ -206,11 +228,12 @@ async function giveUp(context: DriveContext, chain: Chain, run: JobRun, reason: 
 }
 
 /** Looks how a run goes; stops it when it is to be stopped. */
-async function look(context: DriveContext, chain: Chain, run: JobRun): Promise<Chain> {
+async function look(context: DriveContext, request: RunInChain): Promise<Chain> {
   const { store, places, starter, clock, log } = context;
+  const { run, chain } = request;
   let seen: Observation;
   try {
-    seen = await starter.observe({ run, chain });
+    seen = await starter.observe(request);
   } catch (error) {
     return unseen(context, chain, run, error);
   }
@@ -278,28 +301,6 @@ function stateAtEnd({ stop }: JobRun, seen: "SUCCEEDED" | "FAILED" | "STOPPED" |
   // It may have been done before it could be stopped.
   if (seen === "SUCCEEDED" || stop === undefined) return seen;
   return stop === "timeout" ? "TIMEOUT" : "STOPPED";
-}
-
-/** `{{run.NAME}}` in an argument is the workflow run's property of that name, as it is when the job starts. */
-function withProperties(
-  given: Readonly<Record<string, string>>,
-  properties: Readonly<Record<string, string>>,
-): Record<string, string> {
-  const problems: string[] = [];
-  const resolved = Object.entries(given).map(([name, value]): [string, string] => [
-    name,
-    value.replaceAll(/\{\{run\.([^}]+)\}\}/g, (whole, property: string) => {
-      if (Object.hasOwn(properties, property)) return properties[property] ?? "";
-      problems.push(`--${name}: the run has no property ${JSON.stringify(property)}`);
-      return whole;
-    }),
-  ]);
-  if (problems.length === 0) return Object.fromEntries(resolved);
-  throw new UserError("RUN_PROPERTY_MISSING", "Arguments name properties that the run doesn't have", {
-    problems,
-    hint: "Give them in the workflow's defaultRunProperties, or when the run is started",
-    exitCode: ExitCode.configuration,
-  });
 }
 
 async function holderIsOver({ store, places }: DriveContext, { chain, run }: Holder): Promise<boolean> {

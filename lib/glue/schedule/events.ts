@@ -22,6 +22,8 @@ export interface EventRecord {
   readonly waiting: readonly WatchedObject[];
   /** When the first of them was seen. */
   readonly opened?: string;
+  /** No batch is said to be from before it. */
+  readonly earliest?: string;
   /** Batches that are to be fired. */
   readonly pending: readonly Cause[];
 }
@@ -83,11 +85,13 @@ function baseline(before: EventRecord | undefined, found: readonly FoundObject[]
   const old = found.map((object) => ({ object, mark: mark(object) }));
   const seen = old.filter(({ object, mark }) => known.has(mark) || Date.parse(object.modified) < from);
   const opened = before?.opened === undefined ? {} : { opened: before.opened };
+  const earliest = before?.earliest === undefined ? {} : { earliest: before.earliest };
   return {
     since,
     seen: seen.map(({ mark }) => mark),
     waiting: before?.waiting ?? [],
     ...opened,
+    ...earliest,
     pending: before?.pending ?? [],
   };
 }
@@ -112,14 +116,22 @@ export function collect(
   }
   if (fresh.length === 0 && batches.length === 0) return before;
   const { opened: _, ...rest } = before;
+  // By the clock of a process that was paused it may be long ago.
+  const at = before.earliest !== undefined && now.toISOString() < before.earliest ? new Date(before.earliest) : now;
   return {
     ...rest,
     // Of objects that are gone nothing needs to be known.
     seen: found.filter((object) => object.settled || known.has(mark(object))).map(mark),
     waiting,
     ...(waiting.length === 0 || since === undefined ? {} : { opened: since }),
-    pending: [...before.pending, ...batches.map((events) => causeOf(events, now))],
+    pending: [...before.pending, ...batches.map((events) => causeOf(events, at))],
   };
+}
+
+/** From now on no batch is from before a time; the same record when none could be. */
+export function notBefore(record: EventRecord, time: Date): EventRecord {
+  const earliest = time.toISOString();
+  return record.earliest !== undefined && record.earliest >= earliest ? record : { ...record, earliest };
 }
 
 function causeOf(events: readonly WatchedObject[], now: Date): Cause {

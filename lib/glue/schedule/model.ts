@@ -150,11 +150,18 @@ export function runId(chain: string, trigger: string, action: number, attempt: n
 }
 
 const CHAIN_ID = /^wr_(\d{4})(\d{2})(\d{2})T\d{6}Z_[0-9a-f]{12}$/;
+const STAMP = /(\d{4})(\d{2})(\d{2})T(\d{2})(\d{2})(\d{2})Z/;
 const RUN_ID = /^jr_(\d{8}T\d{6}Z_[0-9a-f]{12})_[0-9a-f]{8}(_attempt_\d+)?$/;
 
 /** The day in an id, as 2026-11-21; `undefined` when it is none of ours. */
 export function dayOfChain(id: string): string | undefined {
   return CHAIN_ID.exec(id)?.slice(1, 4).join("-");
+}
+
+/** The time of the firing in an id, without its milliseconds; `undefined` when it is none of ours. */
+export function stampOfChain(id: string): Date | undefined {
+  const [, year, month, day, hour, minute, second] = STAMP.exec(CHAIN_ID.test(id) ? id : "") ?? [];
+  return year === undefined ? undefined : new Date(`${year}-${month}-${day}T${hour}:${minute}:${second}Z`);
 }
 
 /** The chain that a run belongs to; `undefined` when the id is none of ours. */

@@ -6,8 +6,11 @@ export interface Places {
   /** Its random name, made once. */
   readonly store: string;
   /** A heartbeat for each scheduler. */
+  readonly schedulers: string;
   scheduler(id: string): string;
+  readonly triggers: string;
   trigger(name: string): string;
+  readonly watches: string;
   /** What an EVENT trigger has seen. */
   events(name: string): string;
   /** Who runs, and who waits, of a job or a workflow. */
@@ -16,6 +19,8 @@ export interface Places {
   readonly active: string;
   marker(chain: string): string;
   readonly chains: string;
+  /** Up to when chains were deleted. */
+  readonly history: string;
   chain(id: string): string;
 }
 
@@ -24,12 +29,16 @@ export function placesIn(folder: string): Places {
   const at = (...names: readonly string[]) => childUri(folder, ...names);
   return {
     store: at("store.json"),
+    schedulers: `${at("schedulers")}/`,
     scheduler: (id) => at("schedulers", `${id}.json`),
+    triggers: `${at("triggers")}/`,
     trigger: (name) => at("triggers", `${name}.json`),
+    watches: `${at("events")}/`,
     events: (name) => at("events", `${name}.json`),
     slots: (kind, name) => at("slots", kind, `${name}.json`),
     active: `${at("active")}/`,
     marker: (chain) => at("active", chain),
+    history: at("history.json"),
     chains: `${at("chains")}/`,
     chain: (id) => at("chains", dayOfChain(id) ?? "unknown", `${id}.json`),
   };

@@ -10,6 +10,7 @@ import { firings } from "./cron.js";
 import { changeDocument, type Document, readDocument, writeDocument } from "./documents.js";
 import { type DriveContext, driveChain } from "./drive-chain.js";
 import { type EventWatch, pollEvents } from "./events.js";
+import { pruneHistory } from "./history.js";
 import { type Cause, type Chain, isOver, isOverdue, type JobRun, type TriggerState } from "./model.js";
 import { type Places, placesIn } from "./places.js";
 import type { Clock, RunStarter } from "./starter.js";
@@ -50,6 +51,10 @@ interface Heartbeat {
 }
 
 const AT_A_TIME = 8;
+/** As Glue's guide says of its own history of job runs. */
+const KEEP_DAYS = 90;
+/** Days are what is deleted at a time: looking more often finds nothing. */
+const PRUNE_EVERY_MS = 3_600_000;
 
 /** A scheduler for a configuration's triggers. It holds nothing that isn't in the store, and may be killed at any time. */
 export function createScheduler(options: SchedulerOptions): Scheduler {
@@ -63,6 +68,8 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
   /** SCHEDULED triggers that were active at the last tick. */
   const active = new Set<string>();
   let namespace: string | undefined;
+  const keepMs = (definitions.scheduler.history?.keepDays ?? KEEP_DAYS) * 86_400_000;
+  let prunedAt = Number.NEGATIVE_INFINITY;
   /** A chain has begun that nobody has looked at yet. */
   let fired = false;
 
@@ -198,7 +205,21 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
       const { chains, takeCare } = await activeChains(signal);
       await sideBySide(chains, AT_A_TIME, new AbortController().signal, takeCare);
     });
+    if (clock.now().getTime() - prunedAt >= PRUNE_EVERY_MS) await prune(signal);
   };
+
+  /** Deletes what nobody wants to know any more. */
+  const prune = (signal: AbortSignal) =>
+    attempt("deleting old history", async () => {
+      const now = await beat();
+      // A clock that goes wrong, this machine's or the store's, deletes nothing.
+      const before = new Date(Math.min(now, clock.now().getTime()) - keepMs);
+      const closed = await pruneHistory({ store, places, before });
+      if (closed !== undefined) await options.starter.forget?.(closed, signal);
+      for await (const { uri, modified } of store.list(places.schedulers))
+        if (modified < before) await store.delete(uri);
+      prunedAt = clock.now().getTime();
+    });
 
   /** One that takes long, such as an upload before a start, holds up neither the triggers nor the other chains. */
   const runUntil = async (signal: AbortSignal): Promise<void> => {
@@ -237,8 +258,16 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
         if (!signal.aborted) await beat().catch(() => undefined);
       }
     };
+    const pruning = async () => {
+      // Not at once: what was missed is made up for before it counts as too long ago.
+      await clock.wait(expiresAfter, signal);
+      while (!signal.aborted) {
+        await prune(signal);
+        await clock.wait(PRUNE_EVERY_MS, signal);
+      }
+    };
     await beat();
-    await Promise.all([firing(), driving(), beating()]);
+    await Promise.all([firing(), driving(), beating(), pruning()]);
   };
 
   const isGone = async (owner: string, now: number): Promise<boolean> => {

@@ -5,6 +5,11 @@ export interface RunInChain {
   /** Its `id` is the token: the same id, the same run. What it is given stands in `given`. */
   readonly run: JobRun;
   readonly chain: Chain;
+  /**
+   * Whether the chain is still as it is given here. Who starts a run asks once more, when nobody else can start it any more: a process
+   * that was paused may have in hand what is over long since.
+   */
+  isCurrent?(): Promise<boolean>;
 }
 
 /** Arguments of a run's command line: `JOB_NAME`, in a workflow `WORKFLOW_NAME` and `WORKFLOW_RUN_ID`, and its own. */
@@ -45,6 +50,8 @@ export interface RunStarter {
    */
   start(run: RunInChain): Promise<string>;
   observe(run: RunInChain): Promise<Observation>;
+  /** Deletes what is kept of runs whose firings are from before a time, when they are over. */
+  forget?(before: Date, signal?: AbortSignal): Promise<void>;
   /** Asks a run to stop; it is over when {@link observe} says so. */
   cancel(run: RunInChain): Promise<void>;
 }

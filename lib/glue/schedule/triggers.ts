@@ -93,6 +93,24 @@ function withSchedule(record: TriggerRecord, schedule: string, now: Date): Trigg
   };
 }
 
+/**
+ * Decides on all that was due before a time and wasn't decided on: it isn't made up for any more.
+ *
+ * @returns the same record when there was nothing.
+ */
+export function noFiringsBefore(record: TriggerRecord, time: Date): TriggerRecord {
+  const least = new Date(time.getTime() - 1).toISOString();
+  const { through, other } = record;
+  const late = through !== undefined && through < least;
+  const otherLate = other !== undefined && other.through < least;
+  if (!late && !otherLate) return record;
+  return {
+    ...record,
+    ...(late ? { through: least } : {}),
+    ...(otherLate ? { other: { ...other, through: least } } : {}),
+  };
+}
+
 function dueTimes(schedule: string, after: Date, upTo: Date): Date[] {
   const due: Date[] = [];
   for (const time of firings(schedule, after)) {

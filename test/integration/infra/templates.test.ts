@@ -395,8 +395,27 @@ test("what can't be brought to AWS is said all at once", async () => {
       jobs: {
         here: { job: "athena-cdc", target: "local" },
         there: { job: "datamart-join", arguments: { database_name: "a", loadtype: "full" } },
+        diff: {
+          job: "keyspaces-incremental-export",
+          arguments: {
+            KEYSPACE_NAME: "a",
+            TABLE_NAME: "b",
+            S3URI: "s3://bucket/d",
+            PASTURI: "s3://bucket/{{run.past}}",
+          },
+        },
       },
-      triggers: { now: { type: "ON_DEMAND", actions: [{ job: "here" }, { job: "there" }] } },
+      workflows: { changes: { defaultRunProperties: { past: "e", team: "data" } } },
+      triggers: {
+        now: { type: "ON_DEMAND", actions: [{ job: "here" }, { job: "there" }] },
+        exported: {
+          type: "EVENT",
+          workflow: "changes",
+          event: { prefix: "s3://bucket/f/" },
+          actions: [{ job: "diff", arguments: { CURRENTURI: "{{run.event.foldr}}" } }],
+        },
+        alone: { type: "ON_DEMAND", actions: [{ job: "diff", arguments: { CURRENTURI: "s3://bucket/g" } }] },
+      },
       infra: { access: { nobody: { read: ["s3://bucket/c"] } } },
     }),
   ).rejects.toMatchObject({
@@ -406,8 +425,11 @@ test("what can't be brought to AWS is said all at once", async () => {
       expect.stringContaining("--loadtype is not an argument"),
       expect.stringContaining("--timestamp_s3_path is missing"),
       expect.stringContaining("--load_type is missing"),
+      "triggers.exported with diff: --CURRENTURI asks for {{run.event.foldr}}, and runs of workflow changes have past, team, event.uri, event.folder, event.uris; did you mean {{run.event.folder}}?",
+      "triggers.alone with diff: --PASTURI asks for {{run.past}}, and triggers.alone is in no workflow, so that its runs have no properties",
       "infra.access.nobody: there is no such job in `jobs`",
     ],
+    hint: expect.stringContaining("has its default in the workflow's defaultRunProperties"),
   });
 });
 

@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -7,6 +7,7 @@ import { createLocalRuns } from "../../../lib/cli/schedule/local-runs.js";
 import { beginChain } from "../../../lib/glue/schedule/chain.js";
 import type { RunInChain } from "../../../lib/glue/schedule/starter.js";
 import { silentLogger } from "../../../lib/logger.js";
+import { identifyProcess } from "../../../lib/targets/local/process-identity.js";
 import { definitionsOf } from "../glue/schedule/world.js";
 
 let folder = "";
@@ -15,14 +16,14 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
-function aRun(): RunInChain {
+function aRun(day?: string): RunInChain {
   const definitions = definitionsOf({
     jobs: { a: { job: "x" } },
     triggers: { t: { type: "ON_DEMAND", actions: [{ job: "a" }] } },
   });
   const trigger = definitions.triggers.t;
   if (trigger === undefined) throw new Error("no trigger");
-  const now = new Date();
+  const now = day === undefined ? new Date() : new Date(day);
   const cause = { time: now.toISOString() };
   const chain = beginChain({ namespace: "n", name: "t", trigger, cause, definitions, now });
   const run = Object.values(chain.runs)[0];
@@ -67,3 +68,32 @@ test("a process that doesn't begin in time is gone before the run counts as not 
   const pid = Number(await readFile(path.join(folder, "pid"), "utf8"));
   expect(() => process.kill(pid, 0)).toThrow(/ESRCH/);
 }, 60_000);
+
+test("what is kept of runs that are over is deleted with their history; what is at work stays, and what is over isn't started again", async () => {
+  const own = path.join(folder, "forgotten");
+  const local = createLocalRuns({
+    command: [process.execPath, "-e", "require('fs').writeFileSync('started', '')"],
+    options: [],
+    folder: own,
+    cwd: folder,
+    env: process.env,
+    log: silentLogger,
+  });
+  await local.forget?.(new Date());
+  const [over, atWork, later] = [aRun("2026-01-05"), aRun("2026-01-06"), aRun("2026-01-09")];
+  for (const { run } of [over, atWork, later]) {
+    await mkdir(path.join(own, run.id), { recursive: true });
+    await writeFile(path.join(own, run.id, "output.log"), "it said");
+    const owner = run === atWork.run ? identifyProcess(process.pid) : { pid: process.pid, began: "long ago" };
+    await writeFile(path.join(own, run.id, "process.json"), JSON.stringify(owner));
+  }
+  await mkdir(path.join(own, "something-else"));
+  await local.forget?.(new Date("2026-01-09T00:00:00Z"));
+  expect((await readdir(own)).sort()).toEqual([atWork.run.id, later.run.id, "something-else"].sort());
+
+  const stale: RunInChain = { ...over, isCurrent: async () => false };
+  await expect(local.start(stale)).rejects.toMatchObject({ code: "RUN_OVERTAKEN", exitCode: 75 });
+  const lost = { ...stale, run: { ...over.run, handle: "here", state: "RUNNING" as const } };
+  await expect(local.observe(lost)).rejects.toMatchObject({ code: "RUN_OVERTAKEN" });
+  expect(existsSync(path.join(folder, "started"))).toBe(false);
+});

@@ -17,6 +17,22 @@ import { createMemoryStore, type ObjectStore } from "../../../../lib/storage/ind
 export const FOLDER = "s3://state/scheduler/";
 export const START = new Date("2026-01-05T00:00:00Z");
 
+export const jobs = { a: { job: "athena-cdc" }, b: { job: "jdbc-cdc" }, c: { job: "./c.ts" } };
+export const hourly = {
+  type: "SCHEDULED",
+  schedule: "cron(0 * * * ? *)",
+  actions: [{ job: "a" }],
+  startOnCreation: true,
+};
+/** A CONDITIONAL trigger that starts one job after another. */
+export const on = (job: string, state: string, next: string, more: object = {}) => ({
+  type: "CONDITIONAL",
+  predicate: { conditions: [{ job, state }] },
+  actions: [{ job: next }],
+  startOnCreation: true,
+  ...more,
+});
+
 /** Checked definitions, as a configuration file would give them. */
 export function definitionsOf(content: unknown): Definitions {
   return resolveConfig({ file: { path: "c.ts", content, line: () => undefined }, env: {} }).definitions;
