@@ -1,18 +1,42 @@
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
+import { randomUUID } from "node:crypto";
 import { once } from "node:events";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { CreateBucketCommand, PutObjectCommand, S3Client } from "@aws-sdk/client-s3";
 import { auth, Client } from "cassandra-driver";
-import { expect, inject, test, vi } from "vitest";
+import { afterAll, beforeAll, expect, inject, test, vi } from "vitest";
+import type { RunReportJson } from "../../lib/glue/index.js";
 import { ensureCassandra } from "../../lib/targets/local/cassandra.js";
+import { AWS_TEST_OPTIONS, awsVariables } from "../support/aws.js";
 
 vi.setConfig({ testTimeout: 400_000 });
 
 const MAIN = join(import.meta.dirname, "..", "..", "dist", "lib", "cli", "main.js");
+const bucket = `backup-${randomUUID().slice(0, 8)}`;
+const s3 = new S3Client({ ...AWS_TEST_OPTIONS, endpoint: inject("awsEndpoint"), forcePathStyle: true });
 
-/** The built command, with the suite's servers as those of this machine. */
-async function run(...args: readonly string[]): Promise<{ readonly stdout: string; readonly stderr: string }> {
+let folder: string;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "glue-connect-chain-"));
+  await s3.send(new CreateBucketCommand({ Bucket: bucket }));
+});
+afterAll(() => rm(folder, { recursive: true, force: true }));
+
+/** The built command, with the suite's servers as those of this machine, and the emulator as AWS. */
+function start(...args: readonly string[]): {
+  readonly child: ChildProcess;
+  said(): { stdout: string; stderr: string };
+} {
   const child = spawn(process.execPath, [MAIN, ...args], {
-    env: { ...process.env, GLUE_CONNECT_HOME: inject("stateHome"), NO_COLOR: "1" },
+    cwd: folder,
+    env: {
+      ...process.env,
+      ...awsVariables(inject("awsEndpoint")),
+      GLUE_CONNECT_HOME: inject("stateHome"),
+      NO_COLOR: "1",
+    },
     stdio: ["ignore", "pipe", "pipe"],
   });
   let [stdout, stderr] = ["", ""];
@@ -22,12 +46,17 @@ async function run(...args: readonly string[]): Promise<{ readonly stdout: strin
   child.stderr.on("data", (data) => {
     stderr += data;
   });
-  const [code] = await once(child, "close");
-  expect({ code, stderr }).toEqual({ code: 0, stderr: expect.any(String) });
-  return { stdout, stderr };
+  return { child, said: () => ({ stdout, stderr }) };
 }
 
-test("the sample, the chain, changes, the chain: one command each on the servers of this machine, and both tables are equal", async () => {
+async function run(...args: readonly string[]): Promise<{ readonly stdout: string; readonly stderr: string }> {
+  const { child, said } = start(...args);
+  const [code] = await once(child, "close");
+  expect({ code, stderr: said().stderr }).toEqual({ code: 0, stderr: expect.any(String) });
+  return said();
+}
+
+test("an object in the watched prefix starts export, comparison and import; the copy gets what was inserted, changed, cleared and deleted", async () => {
   const options = { home: inject("stateHome"), ownerPid: inject("runPid"), idleMinutes: 0, ephemeral: true };
   const { host, port, localDataCenter, username, password } = await ensureCassandra(options);
   await using client = Object.assign(
@@ -40,26 +69,92 @@ test("the sample, the chain, changes, the chain: one command each on the servers
     { [Symbol.asyncDispose]: () => client.shutdown() },
   );
   const rows = async (table: string) => {
-    const found = await client.execute(`SELECT * FROM sample.${table}`, [], { fetchSize: 50_000 });
+    const found = await client.execute(`SELECT row_id, value, partition_id, day FROM sample.${table}`, [], {
+      fetchSize: 50_000,
+    });
     return found.rows.map((row) => JSON.stringify(row.values())).toSorted();
   };
   const sample = await run("sample", "keyspaces-diff");
-  const argv = [...sample.stdout.matchAll(/(--[A-Z]\w+) (\S+)/g)].flatMap(([, name, value]) => [`${name}`, `${value}`]);
-  const chain = async () => {
-    const { stdout, stderr } = await run("run", "keyspaces-diff", ...argv, "--json");
-    expect(stdout + stderr).not.toContain(password);
-    expect(await rows("random_access_copy")).toEqual(await rows("random_access"));
-    return JSON.parse(stdout) as { tables: Record<string, unknown> };
-  };
-  const first = await chain();
-  expect(first.tables["2 import into embedded/sample.random_access_copy"]).toMatchObject({ inserted: 5_000 });
-  await run("sample", "keyspaces-diff", "--change");
-  const second = await chain();
-  expect(second.tables["3 import into embedded/sample.random_access_copy"]).toMatchObject({
-    inserted: 500,
-    updated: 1000,
-    deleted: 200,
-    reason: "on the executors",
+  const given = Object.fromEntries(
+    [...sample.stdout.matchAll(/--([A-Z]\w+) (\S+)/g)].map(([, name = "", value = ""]) => [name, value]),
+  );
+  const mirror: Record<string, string> = { ...given, S3URI: `s3://${bucket}/carts/` };
+
+  // By hand first: the copy gets everything.
+  const argv = Object.entries(mirror).flatMap(([name, value]) => [`--${name}`, value]);
+  const first = await run("run", "keyspaces-diff", ...argv, "--json");
+  expect(first.stdout + first.stderr).not.toContain(password);
+  expect((JSON.parse(first.stdout) as RunReportJson).tables).toMatchObject({
+    "2 import into embedded/sample.random_access_copy": { inserted: 5_000 },
   });
-  expect(await rows("random_access")).toHaveLength(5_300);
+  const before = await rows("random_access_copy");
+  expect(before).toHaveLength(5_000);
+  expect(before).toEqual(await rows("random_access"));
+  expect(before.some((row) => row.startsWith('["199","'))).toBe(true);
+
+  const { JOB_NAME: _, ...args } = mirror;
+  const config = {
+    region: AWS_TEST_OPTIONS.region,
+    jobs: { mirror: { job: "keyspaces-diff", arguments: args } },
+    workflows: { carts: { maxConcurrentRuns: 1 } },
+    triggers: {
+      "carts-ready": {
+        type: "EVENT",
+        workflow: "carts",
+        event: { prefix: `s3://${bucket}/ready/`, suffix: ".json" },
+        actions: [{ job: "mirror" }],
+        startOnCreation: true,
+      },
+    },
+  };
+  await writeFile(join(folder, "glue-connect.config.mjs"), `export default ${JSON.stringify(config)};`);
+  const scheduler = start("scheduler");
+  try {
+    await expect.poll(() => scheduler.said().stderr, { timeout: 60_000 }).toContain("scheduler of 1 triggers");
+    await run("sample", "keyspaces-diff", "--change");
+    for (const Key of ["carts/not-watched.json", "ready/readme.txt", "ready/monday.json"]) {
+      await s3.send(new PutObjectCommand({ Bucket: bucket, Key, Body: "{}" }));
+    }
+    await expect
+      .poll(() => scheduler.said().stderr, { timeout: 200_000, interval: 200 })
+      .toContain("workflow carts is COMPLETED");
+  } finally {
+    scheduler.child.kill("SIGTERM");
+    await once(scheduler.child, "close");
+  }
+
+  const [chain, ...more] = JSON.parse((await run("workflow", "status", "--json")).stdout) as {
+    readonly properties: object;
+    readonly statistics: object;
+    readonly runs: readonly { readonly id: string }[];
+  }[];
+  expect(more).toEqual([]);
+  expect(chain).toMatchObject({
+    properties: { "event.uri": `s3://${bucket}/ready/monday.json` },
+    statistics: { TotalActions: 1, SucceededActions: 1 },
+  });
+  const own = join(inject("stateHome"), "runs", chain?.runs[0]?.id ?? "");
+  expect((JSON.parse(await readFile(join(own, "report.json"), "utf8")) as RunReportJson).tables).toMatchObject({
+    [`2 changes since ${known(first.stdout)}`]: { inserted: 500, updated: 1_000, deleted: 200 },
+    "3 import into embedded/sample.random_access_copy": {
+      inserted: 500,
+      updated: 1_000,
+      deleted: 200,
+      reason: "on the executors",
+    },
+  });
+  expect((await readFile(join(own, "output.log"), "utf8")) + scheduler.said().stderr).not.toContain(password);
+
+  const after = await rows("random_access_copy");
+  expect(after).toEqual(await rows("random_access"));
+  expect(after).toHaveLength(5_300);
+  expect(after.filter((row) => row.startsWith('["199","'))).toEqual([]);
+  // A cell that was cleared is NULL, and not what it was.
+  expect(after.filter((row) => JSON.parse(row)[1] === null)).toHaveLength(100);
 });
+
+/** The export that the first run has made. */
+function known(report: string): string {
+  const { tables } = JSON.parse(report) as RunReportJson;
+  return String(Object.entries(tables).find(([name]) => name.startsWith("1 export of"))?.[1]?.target);
+}

@@ -7,7 +7,12 @@ import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
 import { createCloudRuns } from "../../../lib/cli/schedule/cloud-runs.js";
 import type { Settings } from "../../../lib/glue/config/schema.js";
 import { beginChain } from "../../../lib/glue/schedule/chain.js";
+import { pruneHistory } from "../../../lib/glue/schedule/history.js";
+import { placesIn } from "../../../lib/glue/schedule/places.js";
+import { createScheduler } from "../../../lib/glue/schedule/scheduler.js";
+import { createSimulatedClock, createSimulatedStarter } from "../../../lib/glue/schedule/simulate.js";
 import { silentLogger } from "../../../lib/logger.js";
+import { createObjectStore } from "../../../lib/storage/index.js";
 import { AWS_TEST_OPTIONS } from "../../support/aws.js";
 import { makeCertificates } from "../../support/certificates.js";
 import { type FakeSessions, startFakeSessions } from "../../support/fake-sessions.js";
@@ -69,6 +74,73 @@ function runOf(time: string) {
   if (run === undefined) throw new Error("no run");
   return { run, chain };
 }
+
+test("two schedulers with their state on S3: each firing is claimed by one of them, and what is over is deleted", async () => {
+  // Of the firings every five minutes four come in twenty.
+  const clock = createSimulatedClock(new Date(Math.ceil(Date.now() / 300_000) * 300_000));
+  const store = createObjectStore(aws);
+  const state = `s3://${bucket}/scheduler/`;
+  const definitions = definitionsOf({
+    jobs: { a: { job: "x", maxConcurrentRuns: 10 } },
+    triggers: {
+      often: { type: "SCHEDULED", schedule: "cron(0/5 * * * ? *)", actions: [{ job: "a" }], startOnCreation: true },
+    },
+  });
+  const claims: string[] = [];
+  const refused: string[] = [];
+  const starter = createSimulatedStarter(clock, () => ({ state: "SUCCEEDED", minutes: 1 }));
+  const schedulers = [1, 2].map((name) =>
+    createScheduler({
+      store: {
+        ...store,
+        put: async (uri, body, options) => {
+          const isClaim = uri.includes("/chains/") && options?.ifNoneMatch === true;
+          try {
+            const written = await store.put(uri, body, options);
+            if (isClaim) claims.push(uri);
+            return written;
+          } catch (error) {
+            if (isClaim) refused.push(uri);
+            throw error;
+          }
+        },
+        // Both look before either has claimed.
+        head: async (uri) => {
+          const found = await store.head(uri);
+          if (uri.includes("/chains/") && found === undefined) await new Promise((go) => setTimeout(go, 100));
+          return found;
+        },
+      },
+      folder: state,
+      definitions,
+      starter,
+      clock,
+      log: silentLogger,
+      process: { self: `process ${name}`, isGone: () => false },
+    }),
+  );
+  const tick = () => Promise.all(schedulers.map((scheduler) => scheduler.tick()));
+  await tick();
+  for (let round = 0; round < 8; round++) {
+    clock.advanceTo(new Date(clock.now().getTime() + 150_000));
+    await tick();
+  }
+  expect(claims).toHaveLength(4);
+  expect(new Set(claims).size).toBe(4);
+  // They have met, and S3 has decided.
+  expect(refused.length).toBeGreaterThan(0);
+  expect(starter.started).toHaveLength(4);
+  clock.advanceTo(new Date(clock.now().getTime() + 150_000));
+  await tick();
+
+  const places = placesIn(state);
+  await pruneHistory({ store, places, before: new Date(clock.now().getTime() + 2 * 86_400_000) });
+  const left: string[] = [];
+  for await (const { uri } of store.list(places.chains)) left.push(uri);
+  expect(left).toEqual([]);
+  await tick();
+  expect(starter.started).toHaveLength(4);
+}, 60_000);
 
 describe.each(["emr", "glue"] as const)("%s", (target) => {
   const settings: Settings = {

@@ -195,10 +195,11 @@ describe("what is wrong with an entry", () => {
     ],
     [{ workflows: { w: { maxConcurrentRuns: 0 } } }, ["workflows.w.maxConcurrentRuns is less than 1"]],
     [
-      { scheduler: { state: "x", missedFirings: "no" } },
+      { scheduler: { state: "x", missedFirings: "no", history: { keepDays: 0 } } },
       [
         'scheduler.state is no folder; write "s3://bucket/folder/" or "file:folder/"',
         'scheduler.missedFirings is none of "latest", "skip", "all"',
+        "scheduler.history.keepDays is less than 1",
       ],
     ],
   ])("%j", (content, expected) => {
