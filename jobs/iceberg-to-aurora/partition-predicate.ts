@@ -286,9 +286,10 @@ function groupHolds(group: Group, file: FileFacts): boolean {
   });
   const overlaps = group.ranges.every(({ column, ranges }) => {
     const { lower = null, upper = null } = file.bounds[column.index] ?? {};
-    if (ranges.nulls || lower === null || upper === null) return true;
     const compare = comparison(column.field.type);
-    return ranges.ranges.some((range) => compare(lower, range.upper) <= 0 && compare(upper, range.lower) >= 0);
+    const reaches = (range: Range) =>
+      (lower === null || compare(lower, range.upper) <= 0) && (upper === null || compare(upper, range.lower) >= 0);
+    return ranges.nulls || ranges.ranges.some(reaches);
   });
   return (file.specId !== group.specId || sameSpec) && overlaps;
 }

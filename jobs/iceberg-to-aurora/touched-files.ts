@@ -66,8 +66,10 @@ function entryCount({ metadata }: Source, id: string): number {
 }
 
 async function find(source: Source, entries: Entries, columns: readonly BoundedColumn[]): Promise<Touched | string> {
-  const files = await entries.touched(MAX_FILES);
-  if (files === undefined) return "an equality delete without a partition may take rows from every file";
+  const found = await entries.touched(MAX_FILES);
+  if (found === undefined) return "an equality delete without a partition may take rows from every file";
+  // In one order whoever found them, so that they make one condition.
+  const files = found.toSorted((a, b) => (a.path < b.path ? -1 : Number(a.path > b.path)));
   if (files.length > MAX_FILES) return `more than ${MAX_FILES} files were touched`;
 
   const paths = [...new Set(files.map((file) => file.path))];

@@ -2,10 +2,12 @@ import { execFile } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import { toJson } from "@bufbuild/protobuf";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { currentSchema, parseMetadata } from "../../../jobs/iceberg-to-aurora/iceberg-metadata.js";
+import { currentSchema, parseMetadata, schemaOfSnapshot } from "../../../jobs/iceberg-to-aurora/iceberg-metadata.js";
 import { readSnapshot, type Source } from "../../../jobs/iceberg-to-aurora/source.js";
 import { touchedFiles } from "../../../jobs/iceberg-to-aurora/touched-files.js";
+import { ExpressionSchema } from "../../../lib/spark/generated/spark/connect/expressions_pb.js";
 import { type DataFrame, quoteName } from "../../../lib/spark/index.js";
 import { findJava } from "../../../lib/targets/local/java.js";
 import { ensureSparkJars } from "../../../lib/targets/local/spark-jars.js";
@@ -92,8 +94,11 @@ async function expectSameByBoth(table: string, from: string): Promise<void> {
       const touched = await touchedFiles(source, from, to, fields, [0], most);
       if (typeof touched === "string") return touched;
       const { paths, before, after, ...totals } = touched;
-      const numbers = [before, after].map(({ leastRows, records }) => ({ leastRows, records }));
-      return { paths: paths.toSorted(), numbers, ...totals };
+      const ends = [[from, before] as const, [to, after] as const].map(([id, { leastRows, records, predicate }]) => {
+        const written = new Map(schemaOfSnapshot(source.metadata, id).fields.map((field) => [field.id, field]));
+        return { leastRows, records, condition: toJson(ExpressionSchema, predicate.rows(written).expression) };
+      });
+      return { paths, ends, ...totals };
     }),
   );
   expect(here).toEqual(bySpark);
