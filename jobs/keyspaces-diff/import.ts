@@ -102,7 +102,9 @@ export async function importFiles(
       return updateStatement(table, written, { ...timesOf(own), timestamp: grown }, "lists");
     });
   };
-  if (plan.staticDeletes !== undefined) {
+  // What there is none of needs no look at the files.
+  const [someWritten, someGone] = [counts.inserted + counts.updated > 0, counts.deleted > 0];
+  if (plan.staticDeletes !== undefined && someGone) {
     const gone = plan.staticDeletes(readRows(spark, folder, folder.files, plan));
     const values = table.columns.filter((column) => column.kind === "static").map((column) => column.name);
     const statement = deleteStatement(table, { keys: table.partitionKey, values }, times);
@@ -112,11 +114,13 @@ export async function importFiles(
     const number = batches.length === 1 ? "" : ` ${index + 1} of ${batches.length}`;
     const rows = readRows(spark, folder, files, plan);
     await step(`write${number}`, async () => {
-      for (const write of plan.upserts(rows)) await upsert(write);
+      for (const write of someWritten ? plan.upserts(rows) : []) await upsert(write);
     });
     if (plan.deletes !== undefined) {
       const gone = plan.deletes(rows);
-      await step(`delete${number}`, () => writer.delete(gone));
+      await step(`delete${number}`, async () => {
+        if (someGone) await writer.delete(gone);
+      });
     }
     await progress.note(files);
   }

@@ -1,9 +1,15 @@
 import { ExitCode, UserError } from "../../lib/errors.js";
-import { diff, duplicateKeys, duplicateKeysError, keyText } from "../../lib/glue/diff/index.js";
+import { diff, duplicateKeys, duplicateKeysError, isDuplicateKey, keyText } from "../../lib/glue/diff/index.js";
 import { fixSession } from "../../lib/glue/incremental/index.js";
 import type { JobContext } from "../../lib/glue/index.js";
 import * as f from "../../lib/spark/functions/index.js";
-import { type DataFrame, quoteName, type SparkSession, type StructType } from "../../lib/spark/index.js";
+import {
+  type DataFrame,
+  quoteName,
+  SparkConnectError,
+  type SparkSession,
+  type StructType,
+} from "../../lib/spark/index.js";
 import { canonicalUri } from "../../lib/storage/index.js";
 import type { FileFormat } from "./arguments.js";
 import type { Cells } from "./cells.js";
@@ -75,7 +81,12 @@ export async function exportChanges(
   const compared = await diff(
     left.rows,
     right.rows,
-    { keys, values: args.values, ignore: Object.values(cells).flatMap(({ ttl }) => ttl ?? []) },
+    {
+      keys,
+      values: args.values,
+      ignore: Object.values(cells).flatMap(({ ttl }) => ttl ?? []),
+      duplicates: args.duplicates === "fail" ? "fail" : "pair",
+    },
     { leftSchema: left.schema, rightSchema: right.schema, sides },
   );
   const { schemas, names } = compared;
@@ -85,28 +96,34 @@ export async function exportChanges(
   report.way = `a full outer join by ${schemas.keys.map((key) => key.name).join(", ")}`;
   const { added, dropped, widened } = schemas.differences;
   if (added.length + dropped.length + widened.length > 0) report.details.schemas = { added, dropped, widened };
-  if (args.duplicates !== "skip") {
-    await step("check the keys", async () => {
+  const checkBoth = () =>
+    step("check the keys", async () => {
       await checkKeys(context, left.rows, keys, "PASTURI");
       await checkKeys(context, right.rows, keys, "CURRENTURI");
     });
-  }
+  if (args.duplicates !== "skip" && !compared.failsOnDuplicates) await checkBoth();
+  /** When the comparison met a key that isn't unique, it is found out which. */
+  const telling = async <T>(work: () => Promise<T>): Promise<T> => {
+    try {
+      return await work();
+    } catch (error) {
+      const aborted = error instanceof SparkConnectError && /Job aborted|TASK_WRITE_FAILED/.test(error.message);
+      if (compared.failsOnDuplicates && (aborted || isDuplicateKey(error))) await checkBoth();
+      throw error;
+    }
+  };
   const count = async (rows: DataFrame) => {
     const { insert, change, delete: gone } = names.labels;
-    const kinds = new Map(
-      (
-        await rows
-          .groupBy(f.col(quoteName(names.diffColumn)).as("kind"))
-          .count()
-          .collect()
-      ).map((row) => [row.get("kind") as string, Number(row.get("count"))]),
-    );
-    report.inserted = kinds.get(insert) ?? 0;
-    report.updated = kinds.get(change) ?? 0;
-    report.deleted = kinds.get(gone) ?? 0;
+    const kind = f.col(quoteName(names.diffColumn));
+    // Without groups there is no exchange.
+    const [counts] = await rows
+      .agg(...[insert, change, gone].map((label) => f.count(f.when(kind.eqTo(label), f.lit(1))).as(label)))
+      .collect();
+    const of = (label: string) => Number(counts?.get(label) ?? 0);
+    Object.assign(report, { inserted: of(insert), updated: of(change), deleted: of(gone) });
   };
   if (context.mode === "plan") {
-    await step("count", () => count(changes));
+    await telling(() => step("count", () => count(changes)));
     return undefined;
   }
 
@@ -129,7 +146,7 @@ export async function exportChanges(
   );
   report.target = claimed.uri;
   await inNewFolder(context, claimed, async () => {
-    await step("write the changes", () => writeFiles(changes, schema, claimed.uri, args.FORMAT));
+    await telling(() => step("write the changes", () => writeFiles(changes, schema, claimed.uri, args.FORMAT)));
     const uris = await dataFiles(storage, claimed.uri);
     if (uris.length > 0) await step("count", () => count(readFiles(spark, uris, schema, args.FORMAT)));
     const { inserted, updated, deleted } = report;

@@ -1,8 +1,10 @@
 import * as f from "../../spark/functions/index.js";
-import { and, type Column, type DataFrame, or, quoteName, type StructType } from "../../spark/index.js";
+import { and, type Column, type DataFrame, or, type StructType } from "../../spark/index.js";
 import { type DiffNames, type DiffOptions, diffNames, folded } from "./options.js";
 import { type ComparedColumn, type ComparedSchemas, compareSchemas } from "./schemas.js";
-import { comparable, widened } from "./values.js";
+import { type Side, sideOf } from "./sides.js";
+import { joinedOnce, keysAreSorted } from "./unique.js";
+import { comparable } from "./values.js";
 
 /** A diff that Spark has not computed yet. */
 export interface Diff {
@@ -14,6 +16,8 @@ export interface Diff {
   readonly names: DiffNames;
   /** How the columns of both sides belong together, and what is not the same in their schemas. */
   readonly schemas: ComparedSchemas;
+  /** Whether the query fails when a key isn't unique: what was asked for, unless the key's types stand in the way. */
+  readonly failsOnDuplicates: boolean;
 }
 
 /** What is known about the sides already, so that it isn't asked. */
@@ -55,31 +59,19 @@ export async function diff(
     schemas.values.map(({ name }) => name),
     options,
   );
-  return { rows: resultRows(joined(left, right, schemas), schemas, names, options), names, schemas };
+  const failsOnDuplicates = options.duplicates === "fail" && keysAreSorted(schemas);
+  const pairs = failsOnDuplicates ? joinedOnce(left, right, schemas) : joined(left, right, schemas);
+  return { rows: resultRows(pairs, schemas, names, options), names, schemas, failsOnDuplicates };
 }
 
-// Names inside of the plan: columns by number, so that no name of a table matters.
 const key = (side: Side, index: number) => f.col(`${side}k${index}`);
 const value = (side: Side, index: number) => f.col(`${side}v${index}`);
-type Side = "l" | "r";
 
-function joined(left: DataFrame, right: DataFrame, { keys, values }: ComparedSchemas): DataFrame {
-  const side = (rows: DataFrame, name: Side) => {
-    const of = (column: ComparedColumn) => {
-      const field = name === "l" ? column.left : column.right;
-      if (field === undefined) return f.lit(null).cast(column.dataType);
-      return widened(f.col(quoteName(field.name)), field.dataType, column.dataType);
-    };
-    return rows.select(
-      ...keys.map((column, index) => of(column).as(`${name}k${index}`)),
-      ...values.map((column, index) => of(column).as(`${name}v${index}`)),
-      f.lit(true).as(`${name}there`),
-    );
-  };
-  const on = keys.map(({ dataType }, index) =>
+function joined(left: DataFrame, right: DataFrame, schemas: ComparedSchemas): DataFrame {
+  const on = schemas.keys.map(({ dataType }, index) =>
     comparable(key("l", index), dataType).eqNullSafe(comparable(key("r", index), dataType)),
   );
-  return side(left, "l").join(side(right, "r"), and(...on), "full_outer");
+  return sideOf(left, "l", schemas).join(sideOf(right, "r", schemas), and(...on), "full_outer");
 }
 
 function resultRows(

@@ -16,3 +16,4 @@ export {
   compareSchemas,
   type SchemaDifferences,
 } from "./schemas.js";
+export { isDuplicateKey } from "./unique.js";

@@ -30,6 +30,11 @@ export interface DiffOptions {
   readonly changeColumn?: string;
   /** Rows that are the same in both. Default: `drop`. */
   readonly unchanged?: "drop" | "keep";
+  /**
+   * Rows of equal keys in one side. `pair`: each with each of the other side. `fail`: the query on the diff fails, see `isDuplicateKey`; that
+   * costs next to nothing, while looking for them first reads both sides once more. Default: `pair`.
+   */
+  readonly duplicates?: "pair" | "fail";
   /** Which values of the other columns are in the result, old, new or both. Default: `both`. */
   readonly values?: "both" | "left" | "right";
 }

@@ -4,6 +4,7 @@ import {
   type DiffOptions,
   diff,
   duplicateKeys,
+  isDuplicateKey,
   requireUniqueKeys,
 } from "../../../../lib/glue/diff/index.js";
 import * as f from "../../../../lib/spark/functions/index.js";
@@ -211,6 +212,51 @@ describe("keys that are not unique", () => {
       message: "2 keys have more than one row in the past export",
       problems: ["a = 1, d = 0.0: 3 rows", "a = NULL, d = NaN: 2 rows"],
     });
+  });
+
+  test("fail the query where they are met, in either side, with no exchange more; NULL is a key like others", async () => {
+    const columns = "s, n, at, day, raw, v";
+    const unlike = [
+      "'', 0, timestamp_seconds(0), DATE'1970-01-01', X'', 1",
+      "NULL, 0, timestamp_seconds(0), DATE'1970-01-01', X'', 2",
+      "'', CAST(NULL AS TINYINT), timestamp_seconds(0), DATE'1970-01-01', X'', 3",
+      "'', 0, CAST(NULL AS TIMESTAMP), DATE'1970-01-01', X'', 4",
+      "'', 0, timestamp_seconds(0), CAST(NULL AS DATE), X'', 5",
+      "'', 0, timestamp_seconds(0), DATE'1970-01-01', CAST(NULL AS BINARY), 6",
+      "NULL, NULL, NULL, NULL, NULL, 7",
+    ];
+    const keys = ["s", "n", "at", "day", "raw"];
+    const left = await table(columns, ...unlike);
+    const right = left.withColumn("v", f.expr("IF(v = 7, 8, v)")).where("v <> 1");
+    const options: DiffOptions = { keys, duplicates: "fail" };
+    const found = await diff(left, right, options);
+    expect(found.failsOnDuplicates).toBe(true);
+    const nothing = { s: null, n: null, at: null, day: null, raw: null };
+    const rows = (await found.rows.orderBy("diff").collect()).map((row) => row.toObject());
+    expect(rows).toMatchObject([
+      { diff: "C", ...nothing, left_v: 7, right_v: 8 },
+      { diff: "D", s: "", n: 0, left_v: 1, right_v: null },
+    ]);
+    const exchanges = async (duplicates: "pair" | "fail") => {
+      // As files have them: every column can be NULL.
+      const big = (v: number) =>
+        spark.range(1000).selectExpr("IF(id = 5, NULL, id) AS a", "IF(id = 5, NULL, concat(id)) AS b", `${v} AS v`);
+      const plan = await (await diff(big(1), big(2), { keys: ["a", "b"], duplicates })).rows.explain();
+      return plan.match(/Exchange hashpartitioning/g)?.length;
+    };
+    expect([await exchanges("fail"), await exchanges("pair")]).toEqual([2, 2]);
+
+    const twice = (row: string) => left.union(left.where(row));
+    for (const [a, b] of [
+      [twice("v = 3"), right],
+      [left, twice("v = 7")],
+      [twice("v = 1"), right],
+      [left.where("v = 2"), twice("v = 5")],
+    ] as const) {
+      const failing = (await diff(a, b, options)).rows;
+      const error: unknown = await failing.count().catch((reason: unknown) => reason);
+      expect(isDuplicateKey(error), String(error)).toBe(true);
+    }
   });
 
   test("hashes that are equal by chance, as xxhash64 skips NULL, are no duplicates", async () => {

@@ -2,7 +2,7 @@ import { execFile } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, expect, inject, test } from "vitest";
-import { diff } from "../../../../lib/glue/diff/index.js";
+import { type Diff, diff } from "../../../../lib/glue/diff/index.js";
 import * as f from "../../../../lib/spark/functions/index.js";
 import type { DataFrame, SparkSession } from "../../../../lib/spark/index.js";
 import { pySparkRemote } from "../../../support/pyspark.js";
@@ -83,12 +83,19 @@ test(`the same rows as spark-extension, with one key and with several, seed ${SE
 
 async function compare({ left, right, out, keys, ignore, change }: Comparison): Promise<void> {
   const theirs = spark.read.parquet(out);
-  const ours = await diff(spark.read.parquet(left), spark.read.parquet(right), {
-    keys,
-    ignore,
-    unchanged: "keep",
-    ...(change === null ? {} : { changeColumn: change }),
-  });
+  const [ours, failing] = (await Promise.all(
+    (["pair", "fail"] as const).map((duplicates) =>
+      diff(spark.read.parquet(left), spark.read.parquet(right), {
+        keys,
+        ignore,
+        duplicates,
+        unchanged: "keep",
+        ...(change === null ? {} : { changeColumn: change }),
+      }),
+    ),
+  )) as [Diff, Diff];
+  // A double isn't compared by its bits.
+  expect(failing.failsOnDuplicates).toBe(keys.length === 1);
   const columns = await theirs.columns();
   expect((await ours.rows.columns()).map((name) => name.toLowerCase())).toEqual(columns.map((n) => n.toLowerCase()));
   const kinds = Object.fromEntries(
@@ -101,5 +108,7 @@ async function compare({ left, right, out, keys, ignore, change }: Comparison): 
       // Of a key -0.0 and 0.0 either may be shown: they are the same.
       .map((text) => text?.replace(/"k2":-0.0/i, '"k2":0.0'))
       .toSorted();
-  expect(await texts(ours.rows)).toEqual(await texts(theirs));
+  const expected = await texts(theirs);
+  expect(await texts(ours.rows)).toEqual(expected);
+  expect(await texts(failing.rows)).toEqual(expected);
 }
