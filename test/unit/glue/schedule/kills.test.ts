@@ -101,11 +101,13 @@ async function play(options: {
   const gone = new Set<string>();
   let processes = 0;
   let mostAtOnce = 0;
+  let firstOfB: string | undefined;
   const starter = createSimulatedStarter(clock, ({ job, attempt, id }) => {
     const number = Number.parseInt(id.replace(/_attempt_\d+$/, "").slice(-4), 16);
-    // A quarter of the first attempts of b fail; minutes differ so that ends don't fall together.
+    if (job === "b" && attempt === 0) firstOfB ??= id;
+    // The first one and a quarter of the other first attempts of b fail; minutes differ so that ends don't fall together.
     return {
-      state: job === "b" && attempt === 0 && chance(id) < 0.25 ? "FAILED" : "SUCCEEDED",
+      state: job === "b" && attempt === 0 && (id === firstOfB || chance(id) < 0.25) ? "FAILED" : "SUCCEEDED",
       minutes: 1 + (number % 9),
     };
   });
