@@ -88,6 +88,8 @@ export interface KeptCells {
   readonly expiring: boolean;
   /** Is it one of the columns that {@link cellColumns} has made? */
   isOwn(column: string): boolean;
+  /** The columns that hold write times, of columns of the table that `isOf` is true for. */
+  writetimes(isOf?: (column: string) => boolean): readonly string[];
   /**
    * The writes that make rows: one, one for lists, and where cells have times of their own one for each such column.
    *
@@ -100,6 +102,8 @@ export interface KeptCells {
     names: {
       /** Name in the files of a column of the export. */
       fileColumn(column: string): string;
+      /** The one with what it was before, in changes. */
+      oldColumn(column: string): string | undefined;
       /** Names of the table's columns. */
       readonly taken: readonly string[];
       /** Whether cells without a TTL need to be told that they stay, as the table has a TTL for them. */
@@ -117,13 +121,18 @@ export function keptCells({ manifest }: Folder): KeptCells {
       .map((name) => name.toLowerCase()),
   );
   const exportedAt = Date.parse(manifest?.exportedAt ?? "");
+  // A row may have been read at the end of its export: one that stays too long goes with the next changes, one that went too early is lost.
+  const until = manifest?.kind === "diff" ? manifest.exportedUntil : manifest?.finishedAt;
+  const readUntil = until === undefined ? exportedAt : Date.parse(until);
   const has = (kind: Kind) => Object.values(cells).some((kept) => kept[kind] !== undefined);
   const [timed, expiring] = [has("writetime"), has("ttl")];
   return {
     timed,
     expiring,
     isOwn: (column) => own.has(column.toLowerCase()),
-    writes(rows, keys, values, { fileColumn, taken, lasting }) {
+    writetimes: (isOf = () => true) =>
+      Object.entries(cells).flatMap(([column, { writetime }]) => (isOf(column) ? (writetime ?? []) : [])),
+    writes(rows, keys, values, { fileColumn, oldColumn, taken, lasting }) {
       const plain = values.filter(({ column }) => cells[column] === undefined);
       const together = (isList: boolean, ...ttl: readonly Column[]) => {
         const chosen = plain.filter((value) => value.isList === isList);
@@ -138,7 +147,7 @@ export function keptCells({ manifest }: Folder): KeptCells {
       const allTogether = (...ttls: readonly Column[]) =>
         (hasLists ? [false, true] : [false]).map((isList) => ({ ...together(isList, ...ttls), ...times }));
       if (own.size === 0) return allTogether(...(withTtl ? [f.lit(0).as(ttl)] : []));
-      const elapsed = f.greatest(f.unix_seconds(f.current_timestamp()).minus(Math.floor(exportedAt / 1000)), f.lit(0));
+      const elapsed = f.greatest(f.unix_seconds(f.current_timestamp()).minus(Math.ceil(readUntil / 1000)), f.lit(0));
       const fileValue = (name: string) => f.col(quoteName(fileColumn(name)));
       const kept = values.flatMap(({ column, value, holds, clears }) => {
         const names = cells[column];
@@ -155,6 +164,7 @@ export function keptCells({ manifest }: Folder): KeptCells {
             // One that has expired on the way is none.
             value: f.when(f.coalesce(expired, f.lit(false)).not(), value),
             age: names.writetime === undefined ? undefined : fileValue(names.writetime),
+            oldAge: names.writetime === undefined ? undefined : oldColumn(names.writetime),
           },
         ];
       });
@@ -174,7 +184,7 @@ export function keptCells({ manifest }: Folder): KeptCells {
         .cast("int");
       return [
         ...allTogether(...(withTtl ? [rowTtl.as(ttl)] : [])),
-        ...kept.map(({ column, value, left, lives, clears, age }) => {
+        ...kept.map(({ column, value, left, lives, clears, age, oldAge }) => {
           const cellTtl = f
             .when(lives, f.coalesce(left, f.lit(0)))
             .otherwise(rowTtl)
@@ -182,7 +192,9 @@ export function keptCells({ manifest }: Folder): KeptCells {
           const cell = [value.as(column), ...(withTtl ? [cellTtl.as(ttl)] : [])];
           const base = { values: [column], lists: false, ...times };
           if (age === undefined) return { ...base, rows: rows.select(...keys, ...cell) };
-          const written = f.coalesce(f.when(lives, age), f.lit(BigInt(exportedAt) * 1000n));
+          // What is cleared takes no more than what was there: a value may come late, that is older than this export.
+          const cleared = oldAge === undefined ? [] : [f.greatest(f.col(quoteName(oldAge)), age)];
+          const written = f.coalesce(f.when(lives, age), ...cleared, f.lit(BigInt(exportedAt) * 1000n));
           return {
             ...base,
             rows: rows.where(value.isNotNull().or(clears)).select(...keys, ...cell, written.as(writetime)),
@@ -201,6 +213,6 @@ function noneExpired(kept: readonly { readonly left: Column }[]): Column {
 const named = ({ column, value }: CellValue) => value.as(column);
 
 /** A bare CQL name that no column has. */
-function freeName(name: string, taken: readonly string[]): string {
+export function freeName(name: string, taken: readonly string[]): string {
   return taken.some((column) => column.toLowerCase() === name) ? freeName(`${name}_`, taken) : name;
 }

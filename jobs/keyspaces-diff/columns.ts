@@ -16,7 +16,7 @@ import {
   types,
 } from "../../lib/spark/index.js";
 import type { FileFormat } from "./arguments.js";
-import { type CellWrite, keptCells } from "./cells.js";
+import { type CellWrite, freeName, keptCells } from "./cells.js";
 import { type Target, tableText } from "./cluster.js";
 import { converted, holdsValue, isCollection, readAs } from "./conversion.js";
 import { foreignSchema } from "./files.js";
@@ -35,6 +35,10 @@ export interface ColumnPlan {
   readonly deletes: ((rows: DataFrame) => DataFrame) | undefined;
   /** Partition keys of the static columns that go, out of the rows of all files. */
   readonly staticDeletes: ((rows: DataFrame) => DataFrame) | undefined;
+  /** Name of a column of both with the timestamp that the delete carries, instead of the import's. */
+  readonly goneAt: string | undefined;
+  /** Whether a cell of a row is older than it was before; `undefined` where ages aren't known. */
+  readonly wentBack: Column | undefined;
   /** Whether a row can't be written, as a column of it is missing in its key. */
   readonly hasNoKey: Column;
   /** Fails on a row whose values don't fit; `undefined` when the types say that all do. */
@@ -49,6 +53,7 @@ export interface TableWrite extends CellWrite {
 /**
  * Matches the columns of files and table.
  *
+ * @param timestamp of the import, in microseconds since 1970.
  * @throws UserError `IMPORT_COLUMNS_UNLIKE` with everything that doesn't fit.
  */
 export async function columnsOf(
@@ -57,6 +62,7 @@ export async function columnsOf(
   target: Target,
   folder: Folder,
   kind: Manifest["kind"],
+  timestamp: bigint | undefined,
 ): Promise<ColumnPlan> {
   const { args } = context;
   const { table } = target;
@@ -82,6 +88,7 @@ export async function columnsOf(
   if (names !== undefined && !has.has(names.diffColumn.toLowerCase())) {
     problems.push(`the column ${names.diffColumn}, which says what is to be done with a row, is missing in the files`);
   }
+  const isNew = names === undefined ? [] : [f.col(quoteName(names.diffColumn)).eqTo(names.labels.insert)];
   const columns = tableSchema.fields.flatMap(({ name: column, dataType }) => {
     const about = table.columns.find((one) => one.name === column);
     const isKey = table.primaryKey.includes(column);
@@ -115,14 +122,15 @@ export async function columnsOf(
         isClustering: about?.kind === "clustering",
         isList: about !== undefined && about.code === LIST && about.elements,
         value: isFrozen ? f.when(f.size(given).gt(0), given) : given,
-        // What is static keeps no row.
-        holds: isStatic ? f.lit(false) : holdsValue(given, dataType),
-        // A new row may be one of a partition that was there before.
-        clears: isStatic
-          ? f.lit(true)
-          : left === undefined
+        holds: holdsValue(given, dataType),
+        clears:
+          left === undefined
             ? f.lit(true)
-            : holdsValue(f.col(quoteName(left.name)), left.dataType),
+            : or(
+                holdsValue(f.col(quoteName(left.name)), left.dataType),
+                // A new row may be one of a partition that was there before.
+                ...(isStatic ? isNew : []),
+              ),
         isSure: field === undefined || sameType(field.dataType, dataType),
       },
     ];
@@ -167,7 +175,16 @@ export async function columnsOf(
   const clustering = columns.filter(({ isClustering }) => isClustering);
   const missing = clustering.map(({ value }) => value.isNull());
   // A partition that has nothing but static columns comes as a row without clustering columns.
-  const isBare = hasStatics ? and(...missing, ...plain.map(({ holds }) => holds.not())) : f.lit(false);
+  // Another tool's may be a row whose text in the key is empty, which CSV has as NULL: with it would go what other rows share.
+  const isDelete = names === undefined ? f.lit(false) : f.col(quoteName(names.diffColumn)).eqTo(names.labels.delete);
+  const isBare = hasStatics
+    ? and(...missing, ...plain.map(({ holds }) => holds.not()), ...(known === undefined ? [isDelete.not()] : []))
+    : f.lit(false);
+  // The static columns of a partition that has gone are columns of its rows here, and go with these.
+  const isNothing =
+    hasStatics || missing.length === 0 || folder.manifest?.statics === undefined
+      ? f.lit(false)
+      : isDelete.and(or(...missing));
   const written = (rows: DataFrame) =>
     kindOf === undefined || names === undefined
       ? rows
@@ -176,38 +193,60 @@ export async function columnsOf(
     kindOf === undefined || names === undefined ? undefined : rows.where(kindOf.eqTo(names.labels.delete));
   const cellNames = {
     fileColumn: (column: string) => names?.right(column) ?? column,
+    oldColumn: (column: string) => (names === undefined ? undefined : has.get(names.left(column).toLowerCase())?.name),
     taken: table.columns.map((column) => column.name),
     lasting: table.defaultTtl > 0,
   };
-  const beside = kind === "export" && cells.timed ? await cellsOfTarget(target, columns, schema) : undefined;
+  const hasOwn = cells.timed || cells.expiring;
+  const partitionValues = [...partition, ...statics];
+  const [beside, besideStatics] =
+    kind === "export" && cells.timed
+      ? [await cellsOfTarget(target, columns, schema), await cellsOfTarget(target, partitionValues, schema)]
+      : [];
   const upserts = (rows: DataFrame): readonly TableWrite[] => {
     const chosen = written(rows);
     const whole = hasStatics ? chosen.where(isBare.not()) : chosen;
-    const withTarget = beside === undefined ? whole : beside.join(whole);
-    const values = [
-      ...plain.map((one) => (beside === undefined ? one : { ...one, clears: beside.clears(one.column) })),
-      ...statics.filter(({ isList }) => !isList),
-    ];
+    const clearing = (of: typeof columns, there: typeof beside) =>
+      there === undefined ? of : of.map((one) => ({ ...one, clears: there.clears(one.column) }));
+    // With each row they would give it a mark of its own, which lives as long as they do.
+    const inRows = hasOwn ? [] : statics.filter(({ isList }) => !isList);
     const ofRows = cells
-      .writes(withTarget, keyColumns, values, cellNames)
+      .writes(beside?.join(whole) ?? whole, keyColumns, [...clearing(plain, beside), ...inRows], cellNames)
       .map((write): TableWrite => ({ ...write, of: "rows" }));
     if (!hasStatics) return ofRows;
+    // Each row of a partition has its static columns: written with each, lists would have all elements that often.
     const ofPartitions = (from: DataFrame, values: typeof statics) =>
       cells
-        .writes(from, named(partition), values, cellNames)
+        .writes(besideStatics?.join(from) ?? from, named(partition), clearing(values, besideStatics), cellNames)
         .filter((write) => write.values.length > 0)
-        .map((write): TableWrite => ({ ...write, of: "partitions" }));
-    const bare = ofPartitions(
-      chosen.where(isBare),
-      statics.filter(({ isList }) => !isList),
-    );
-    // Each row of a partition has its lists: written with each, they would have all elements that often.
-    const lists = ofPartitions(
-      chosen,
-      statics.filter(({ isList }) => isList),
-    ).map((write) => ({ ...write, rows: write.rows.dropDuplicates([...table.partitionKey]) }));
-    return [...ofRows, ...bare, ...lists];
+        .map(
+          (write): TableWrite => ({
+            ...write,
+            rows: write.rows.dropDuplicates([...table.partitionKey]),
+            of: "partitions",
+          }),
+        );
+    if (hasOwn) return [...ofRows, ...ofPartitions(chosen, statics)];
+    const lists = statics.filter(({ isList }) => isList);
+    return [...ofRows, ...ofPartitions(chosen.where(isBare), inRows), ...ofPartitions(chosen, lists)];
   };
+  // What goes, goes with a time that takes no more than what was there; lists have any time after that of their export.
+  const { pastExportedAt, exportedAt } = folder.manifest ?? {};
+  const isTimed = kind === "diff" && cells.timed && timestamp !== undefined;
+  const goneName = freeName("glue_writetime", cellNames.taken);
+  const goneAt = (which: typeof columns) => {
+    if (!isTimed) return [];
+    const isKnown = microsOf(exportedAt) === timestamp && !which.some(({ isList }) => isList);
+    const least = f.lit((isKnown ? microsOf(pastExportedAt) : undefined) ?? timestamp);
+    const ages = cells
+      .writetimes((column) => which.some((one) => one.column === column))
+      .flatMap((column) => cellNames.oldColumn(column) ?? []);
+    return [(ages.length === 0 ? least : f.greatest(least, ...ages.map((age) => f.col(quoteName(age))))).as(goneName)];
+  };
+  const wentBack = cells.writetimes().flatMap((column) => {
+    const old = cellNames.oldColumn(column);
+    return old === undefined ? [] : [f.col(quoteName(cellNames.fileColumn(column))).lt(f.col(quoteName(old)))];
+  });
   const isText = format !== "parquet";
   return {
     schema,
@@ -216,24 +255,34 @@ export async function columnsOf(
     diffColumn: names?.diffColumn,
     upserts,
     deletes:
-      names === undefined ? undefined : (rows) => (gone(rows) as DataFrame).where(isBare.not()).select(...keyColumns),
+      names === undefined
+        ? undefined
+        : (rows) =>
+            (gone(rows) as DataFrame).where(or(isBare, isNothing).not()).select(...keyColumns, ...goneAt(plain)),
     staticDeletes:
       names === undefined || !hasStatics
         ? undefined
         : (rows) => {
-            const left = (gone(rows) as DataFrame).where(isBare).select(...named(partition));
+            const left = (gone(rows) as DataFrame).where(isBare).select(...named(partition), ...goneAt(statics));
             // One that has rows now, has written its static columns with them.
             return left.join(written(rows).select(...named(partition)), [...table.partitionKey], "left_anti");
           },
+    goneAt: isTimed ? goneName : undefined,
+    wentBack: wentBack.length === 0 ? undefined : or(...wentBack),
     hasNoKey: or(
       ...partition.map(({ value }) => value.isNull()),
-      ...(missing.length === 0 ? [] : [or(...missing).and(isBare.not())]),
+      ...(missing.length === 0 ? [] : [or(...missing).and(or(isBare, isNothing).not())]),
     ),
     check:
       !isText && columns.every(({ isSure }) => isSure)
         ? undefined
         : f.to_json(f.struct(...columns.map(({ value }, index) => value.as(`c${index}`)))),
   };
+}
+
+/** Microseconds since 1970. */
+function microsOf(time: string | undefined): bigint | undefined {
+  return time === undefined ? undefined : BigInt(Date.parse(time)) * 1000n;
 }
 
 /** A field of another tool's JSON, with the type by which it is read. */
@@ -261,7 +310,7 @@ function namesInFiles(
 }
 
 /**
- * Which cells the target has, joined to rows of a whole table: only those have something to clear. `undefined`: it has no rows at all, and
+ * Which cells the target has, of rows or of partitions, joined to rows of a whole table: only those have something to clear. `undefined`: it has no rows at all, and
  * nothing needs to be looked at.
  */
 async function cellsOfTarget(
@@ -284,16 +333,17 @@ async function cellsOfTarget(
       return (type === undefined ? value.isNotNull() : holdsValue(value, type)).as(name);
     }),
   );
+  const isOfRows = keys.length === target.table.primaryKey.length;
   const same = and(...keys.map(({ value }, index) => value.eqNullSafe(f.col(keyNames[index] ?? ""))));
   return {
-    join: (rows: DataFrame) => rows.join(there, same, "left_outer"),
+    join: (rows: DataFrame) => rows.join(isOfRows ? there : there.dropDuplicates(keyNames), same, "left_outer"),
     clears: (column: string) => f.coalesce(f.col(valueNames.get(column) ?? ""), f.lit(false)),
   };
 }
 
 /** The driver's codes. */
 const COUNTER = 5;
-const LIST = 32;
+export const LIST = 32;
 
 function sameNames(a: readonly string[], b: readonly string[]): boolean {
   const sorted = (names: readonly string[]) =>

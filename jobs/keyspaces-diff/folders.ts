@@ -17,6 +17,9 @@ export interface Manifest {
   readonly finishedAt?: string;
   /** When the (newer) export of the table began: no row in here is younger. */
   readonly exportedAt?: string;
+  /** Of changes: when that export ended, and when the older one began. */
+  readonly exportedUntil?: string;
+  readonly pastExportedAt?: string;
   readonly keyspace: string;
   readonly table: string;
   readonly format: FileFormat;

@@ -2,7 +2,6 @@ import { ExitCode, UserError } from "../../lib/errors.js";
 import { fixSession } from "../../lib/glue/incremental/index.js";
 import type { JobContext } from "../../lib/glue/index.js";
 import {
-  ATTEMPT_ROOM,
   clusterText,
   deleteStatement,
   updateStatement,
@@ -14,9 +13,10 @@ import { type DataFrame, quoteName, type SparkSession } from "../../lib/spark/in
 import type { FileFormat } from "./arguments.js";
 import { keptCells } from "./cells.js";
 import { type ClusterArguments, checkKeyTypes, openTarget, tableText } from "./cluster.js";
-import { type ColumnPlan, columnsOf, type TableWrite } from "./columns.js";
+import { type ColumnPlan, columnsOf, LIST, type TableWrite } from "./columns.js";
 import { readFiles, readForeign } from "./files.js";
 import { type Folder, type Manifest, openFolder } from "./folders.js";
+import { ListTimes } from "./list-times.js";
 import { ImportProgress } from "./progress.js";
 import { writerOf } from "./writer.js";
 
@@ -62,7 +62,7 @@ export async function importFiles(
   if (!folder.isMarked) {
     run.warn("FILES_UNMARKED", `Nothing says that the files in ${folder.uri} are complete: no manifest, no _SUCCESS`);
   }
-  const plan = await step("match the columns", () => columnsOf(context, spark, target, folder, kind));
+  const plan = await step("match the columns", () => columnsOf(context, spark, target, folder, kind, timestamp));
   if (table.defaultTtl > 0 && !keptCells(folder).expiring) {
     run.warn(
       "DEFAULT_TTL_UNUSED",
@@ -81,8 +81,17 @@ export async function importFiles(
     Object.assign(report, await step("count", () => countKinds(plan, readRows(spark, folder, folder.files, plan))));
     return;
   }
-  const which = `${report.target} ${table.id ?? ""} ${timestamp ?? "none"}`;
-  const progress = await ImportProgress.open(storage, folder, which, args.RESUME);
+  // A cluster has several names, a table one id.
+  const which = table.id ?? report.target;
+  const listTimes = await ListTimes.open(storage, folder, which, timestamp);
+  const hasLists = table.columns.some(({ code, elements }) => code === LIST && elements);
+  if (hasLists && !listTimes.isSure) {
+    run.warn(
+      "LISTS_MAY_DOUBLE",
+      `Nothing says which lists were written with the timestamp ${timestamp} before, but by imports of ${folder.uri} itself: elements that others of that very time have are added to`,
+    );
+  }
+  const progress = await ImportProgress.open(storage, folder, `${which} ${timestamp ?? "none"}`, args.RESUME);
   if (progress.filesDone > 0) report.details.resumed = `${progress.filesDone} files were in already`;
   const batches = progress.batches(folder.files, args.BATCH_MB * 1024 * 1024);
   if (batches.length === 0) return progress.finish();
@@ -96,18 +105,17 @@ export async function importFiles(
     const written = { keys: of === "rows" ? table.primaryKey : table.partitionKey, values };
     const own = { ...times, ...(ttl === undefined ? {} : { ttl }), ...(writetime === undefined ? {} : { writetime }) };
     if (!lists) return writer.execute(rows, async () => updateStatement(table, written, timesOf(own)));
-    return writer.execute(rows, async () => {
-      if (timestamp === undefined) return updateStatement(table, written, timesOf(own), "lists");
-      const grown = timestamp + BigInt(await progress.nextAttempt()) * ATTEMPT_ROOM;
-      return updateStatement(table, written, { ...timesOf(own), timestamp: grown }, "lists");
-    });
+    return writer.execute(rows, async () =>
+      updateStatement(table, written, { ...timesOf(own), timestamp: await listTimes.next() }, "lists"),
+    );
   };
+  const goneTimes = plan.goneAt === undefined ? times : { timestamp: plan.goneAt };
   // What there is none of needs no look at the files.
   const [someWritten, someGone] = [counts.inserted + counts.updated > 0, counts.deleted > 0];
   if (plan.staticDeletes !== undefined && someGone) {
     const gone = plan.staticDeletes(readRows(spark, folder, folder.files, plan));
     const values = table.columns.filter((column) => column.kind === "static").map((column) => column.name);
-    const statement = deleteStatement(table, { keys: table.partitionKey, values }, times);
+    const statement = deleteStatement(table, { keys: table.partitionKey, values }, goneTimes);
     await step("delete static columns", () => writer.execute(gone, async () => statement));
   }
   for (const [index, files] of batches.entries()) {
@@ -118,8 +126,10 @@ export async function importFiles(
     });
     if (plan.deletes !== undefined) {
       const gone = plan.deletes(rows);
+      const statement = deleteStatement(table, { keys: table.primaryKey, values: [] }, goneTimes);
       await step(`delete${number}`, async () => {
-        if (someGone) await writer.delete(gone);
+        if (!someGone) return;
+        await (plan.goneAt === undefined ? writer.delete(gone) : writer.execute(gone, async () => statement));
       });
     }
     await progress.note(files);
@@ -140,13 +150,14 @@ function readRows(spark: SparkSession, folder: Folder, files: Folder["files"], p
   return readForeign(spark, uris.length === 0 ? [folder.uri] : uris, plan.format, plan.schema);
 }
 
-async function countKinds({ diffColumn, check, hasNoKey }: ColumnPlan, rows: DataFrame) {
+async function countKinds({ diffColumn, check, hasNoKey, wentBack }: ColumnPlan, rows: DataFrame) {
   const kind = diffColumn === undefined ? f.lit("I") : f.col(quoteName(diffColumn));
   const found = await rows
     .groupBy(kind.as("kind"))
     .agg(
       f.count(f.lit(1)).as("count"),
       f.count(f.when(hasNoKey, f.lit(1))).as("keyless"),
+      ...(wentBack === undefined ? [] : [f.count(f.when(wentBack, f.lit(1))).as("back")]),
       ...(check === undefined ? [] : [f.max(f.length(check)).as("checked")]),
     )
     .collect();
@@ -162,7 +173,19 @@ async function countKinds({ diffColumn, check, hasNoKey }: ColumnPlan, rows: Dat
       },
     );
   }
-  const keyless = found.reduce((sum, row) => sum + Number(row.get("keyless")), 0);
+  const sumOf = (name: string) => found.reduce((sum, row) => sum + Number(row.get(name)), 0);
+  const back = wentBack === undefined ? 0 : sumOf("back");
+  if (back > 0) {
+    throw new UserError(
+      "WRITE_TIMES_OLDER",
+      `${back} rows have cells that are older than they were in the export before`,
+      {
+        hint: "The table was likely restored from a backup. What is older loses in the target: make it anew, and import everything. Nothing was written",
+        exitCode: ExitCode.configuration,
+      },
+    );
+  }
+  const keyless = sumOf("keyless");
   if (keyless > 0) {
     throw new UserError("KEYS_NULL", `${keyless} rows of the files have NULL in a column of the key`, {
       hint: "No row of a table can have that; nothing was written",

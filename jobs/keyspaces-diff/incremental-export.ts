@@ -92,7 +92,9 @@ export async function exportChanges(
   const { schemas, names } = compared;
   const statics = staticColumns(past, current);
   const changes =
-    statics === undefined ? compared.rows : await withPartitionsGone(compared, left.rows, right.rows, statics);
+    statics === undefined
+      ? compared.rows
+      : await withPartitionsGone(compared, left.rows, right.rows, statics, past.manifest?.cells);
   report.way = `a full outer join by ${schemas.keys.map((key) => key.name).join(", ")}`;
   const { added, dropped, widened } = schemas.differences;
   if (added.length + dropped.length + widened.length > 0) report.details.schemas = { added, dropped, widened };
@@ -142,6 +144,8 @@ export async function exportChanges(
       past: past.uri,
       current: current.uri,
       ...(current.manifest?.exportedAt === undefined ? {} : { exportedAt: current.manifest.exportedAt }),
+      ...(current.manifest?.finishedAt === undefined ? {} : { exportedUntil: current.manifest.finishedAt }),
+      ...(past.manifest?.exportedAt === undefined ? {} : { pastExportedAt: past.manifest.exportedAt }),
     }),
   );
   report.target = claimed.uri;

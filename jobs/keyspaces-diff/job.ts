@@ -31,7 +31,8 @@ const args = {
   ...writeArguments,
   // A run that died may have left Spark writing: what it still writes must not win over the next run's.
   WRITE_TIMESTAMP: arg.string({
-    description: writeArguments.WRITE_TIMESTAMP.description,
+    description:
+      "Timestamp that the writes carry: export (when the export began), so that they never override newer ones, or none",
     default: "export",
   }),
   ...diffArguments,
@@ -88,7 +89,7 @@ async function run(context: Context): Promise<void> {
       exitCode: ExitCode.usage,
     });
   }
-  checkKept(args);
+  checkTogether(args);
   const where = `${target.cluster}/${target.keyspace}.${target.table}`;
   const exporting: Parameters<typeof exportTable>[0] = { ...context, args: { ...args, WHERE: undefined } };
   const source = `${args.KEYSPACE_NAME}.${args.TABLE_NAME}`;
@@ -155,9 +156,14 @@ async function run(context: Context): Promise<void> {
   await bringIn(next, `${known === undefined ? 2 : 3} import into ${where}`);
 }
 
-/** A TTL that was renewed is a change only where write times are kept, too: the target would let go what the source keeps. */
-function checkKept({ KEEP, values }: Context["args"]): void {
+/** What would let the target become another table than the source. */
+function checkTogether({ KEEP, values, WRITE_TIMESTAMP }: Context["args"]): void {
   const problems = [
+    // Of one time all runs' writes would be: what was deleted could never come back, lists would have the elements of all runs.
+    ...(["export", "none"].includes(WRITE_TIMESTAMP)
+      ? []
+      : [`--WRITE_TIMESTAMP is ${JSON.stringify(WRITE_TIMESTAMP)}: runs that follow one another take export or none`]),
+    // That is a change only where write times are kept, too: the target would let go what the source keeps.
     ...(KEEP?.includes("ttl") && !KEEP.includes("writetime")
       ? ["--KEEP ttl alone doesn't see that a TTL was renewed: give --KEEP ttl,writetime"]
       : []),
@@ -228,7 +234,8 @@ class StateFile {
     const object = await storage.get(uri);
     let state = object === undefined ? undefined : readState(uri, Buffer.from(object.body).toString("utf8"));
     if (state?.tableId !== undefined && tableId !== undefined && state.tableId !== tableId) {
-      report.warn("TARGET_IS_NEW", "The target was made anew since the last run: everything is imported");
+      const what = args.PASTURI === undefined ? "everything" : `as --PASTURI says, what changed since ${args.PASTURI}`;
+      report.warn("TARGET_IS_NEW", `The target was made anew since the last run; imported is ${what}`);
       state = undefined;
     }
     const known = args.PASTURI ?? state?.importing?.current ?? state?.applied;

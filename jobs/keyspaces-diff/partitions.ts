@@ -1,6 +1,7 @@
 import type { Diff } from "../../lib/glue/diff/index.js";
 import * as f from "../../lib/spark/functions/index.js";
 import { type DataFrame, or, quoteName } from "../../lib/spark/index.js";
+import type { Cells } from "./cells.js";
 import { holdsValue } from "./conversion.js";
 import type { Folder, Manifest } from "./folders.js";
 
@@ -24,6 +25,7 @@ export async function withPartitionsGone(
   past: DataFrame,
   current: DataFrame,
   { partitionKey, columns }: Statics,
+  cells: Cells = {},
 ): Promise<DataFrame> {
   const partition = partitionKey.map(quoteName);
   const value = (name: string) => f.col(quoteName(name));
@@ -39,7 +41,8 @@ export async function withPartitionsGone(
     .where(or(...hadRows))
     .dropDuplicates([...partitionKey])
     .join(current.select(partition), [...partitionKey], "left_anti");
-  const leftOf = new Map(columns.map((name) => [names.left(name).toLowerCase(), name]));
+  const kept = columns.flatMap((name) => Object.values(cells[name] ?? {}));
+  const leftOf = new Map([...columns, ...kept].map((name) => [names.left(name).toLowerCase(), name]));
   const { fields } = await rows.schema();
   return rows.union(
     gone.select(

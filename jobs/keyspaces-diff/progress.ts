@@ -1,5 +1,4 @@
 import { createHash } from "node:crypto";
-import { UserError } from "../../lib/errors.js";
 import { childUri, type ObjectInfo, type ObjectStore } from "../../lib/storage/index.js";
 import type { Folder } from "./folders.js";
 
@@ -8,22 +7,17 @@ interface ProgressState {
   /** What the files were when it began. */
   readonly source: string;
   readonly done: readonly string[];
-  /** How many writes were begun that must not be repeated as they are. */
-  readonly attempts?: number;
 }
 
 /**
- * How far an import has come: which files are in the table, and how many times its lists were written. It is noted in the folder's
- * `_import`, for each target. The files are forgotten at the end, so that an import after that writes everything again; losing them costs
- * time only: writing a file twice changes nothing. The number of attempts stays.
+ * How far an import has come: which files are in the table. It is noted in the folder's `_import`, for each target, and forgotten at the
+ * end, so that an import after that writes everything again. Losing it costs time only: writing a file twice changes nothing.
  */
 export class ImportProgress {
   readonly #store: ObjectStore;
   readonly #uri: string;
   readonly #source: string;
   #done: Set<string>;
-  #attempts = 0;
-  #etag: string | undefined;
 
   private constructor(store: ObjectStore, uri: string, source: string) {
     this.#store = store;
@@ -45,8 +39,11 @@ export class ImportProgress {
       ]),
     );
     const progress = new ImportProgress(store, uri, source);
-    const state = await progress.#look();
+    const object = await store.get(uri);
+    const state = object === undefined ? undefined : parse(Buffer.from(object.body).toString("utf8"));
     if (resume && state?.source === source) progress.#done = new Set(state.done);
+    // What begins anew mustn't be taken later for what has got as far as the last one.
+    else if (object !== undefined) await store.delete(uri);
     return progress;
   }
 
@@ -73,51 +70,13 @@ export class ImportProgress {
 
   async note(files: readonly ObjectInfo[]): Promise<void> {
     for (const file of files) this.#done.add(nameOf(file));
-    await this.#put();
-  }
-
-  /** A number that is greater than all that any import of this folder into this table was given. It is noted before it is used. */
-  async nextAttempt(): Promise<number> {
-    const attempt = await this.#put(1);
-    return attempt - 1;
+    const state: ProgressState = { version: 1, source: this.#source, done: [...this.#done] };
+    await this.#store.put(this.#uri, `${JSON.stringify(state)}\n`);
   }
 
   async finish(): Promise<void> {
     this.#done.clear();
-    if (this.#attempts === 0) await this.#store.delete(this.#uri);
-    else await this.#put();
-  }
-
-  /** @returns the number of attempts that is noted now. */
-  async #put(more = 0): Promise<number> {
-    for (;;) {
-      const attempts = this.#attempts + more;
-      const state: ProgressState = {
-        version: 1,
-        source: this.#source,
-        done: [...this.#done],
-        ...(attempts === 0 ? {} : { attempts }),
-      };
-      const condition = this.#etag === undefined ? ({ ifNoneMatch: true } as const) : { ifMatch: this.#etag };
-      try {
-        const { etag } = await this.#store.put(this.#uri, `${JSON.stringify(state)}\n`, condition);
-        this.#etag = etag;
-        this.#attempts = attempts;
-        return attempts;
-      } catch (error) {
-        // Another import of the folder was here, or this one, and the answer was lost.
-        if (!(error instanceof UserError) || error.code !== "PRECONDITION_FAILED") throw error;
-        await this.#look();
-      }
-    }
-  }
-
-  async #look(): Promise<ProgressState | undefined> {
-    const object = await this.#store.get(this.#uri);
-    const state = object === undefined ? undefined : parse(Buffer.from(object.body).toString("utf8"));
-    this.#etag = object?.etag;
-    this.#attempts = Math.max(this.#attempts, state?.attempts ?? 0);
-    return state;
+    await this.#store.delete(this.#uri);
   }
 }
 

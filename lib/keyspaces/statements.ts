@@ -70,17 +70,22 @@ export function updateStatement(
   };
 }
 
-/** Deletes what `keys` name, or only `values` of it. */
+/**
+ * Deletes what `keys` name, or only `values` of it.
+ *
+ * @param times of what is deleted; a timestamp can be the name of a column that has it.
+ */
 export function deleteStatement(
   table: TableName,
   { keys, values }: Written,
-  { timestamp }: { readonly timestamp?: bigint } = {},
+  { timestamp }: Pick<WriteTimes, "timestamp"> = {},
 ): RowStatement {
   const what = values.length === 0 ? "" : `${values.map(quoteCql).join(", ")} `;
-  const using = timestamp === undefined ? "" : ` USING TIMESTAMP ${timestamp}`;
+  const isBound = typeof timestamp === "string";
+  const using = timestamp === undefined ? "" : ` USING TIMESTAMP ${isBound ? "?" : timestamp}`;
   return {
     cql: `DELETE ${what}FROM ${quoteTable(table)}${using} WHERE ${keys.map(bound).join(" AND ")}`,
-    columns: keys,
+    columns: isBound ? [timestamp, ...keys] : keys,
     idempotent: true,
   };
 }

@@ -3,11 +3,13 @@ import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { afterAll, beforeAll, expect, inject, test, vi } from "vitest";
 import exportJob from "../../../jobs/keyspaces-diff/export-job.js";
+import { claimFolder, completeFolder } from "../../../jobs/keyspaces-diff/folders.js";
 import importJob from "../../../jobs/keyspaces-diff/import-job.js";
 import incrementalExport from "../../../jobs/keyspaces-diff/incremental-export-job.js";
 import incrementalImport from "../../../jobs/keyspaces-diff/incremental-import-job.js";
 import chain from "../../../jobs/keyspaces-diff/job.js";
-import type { SparkSession } from "../../../lib/spark/index.js";
+import { type SparkSession, types } from "../../../lib/spark/index.js";
+import { createObjectStore } from "../../../lib/storage/index.js";
 import { KeyspacesScenario } from "../../support/keyspaces-scenario.js";
 import { builder } from "../spark/support.js";
 
@@ -199,6 +201,36 @@ test("changes that don't fit the table: all of it at once, and the table is as i
   const damaged = fileIn("damaged", "part-0.json", '{"a":7,"b":"new","v":7}\n{"a":8,"b":');
   expect((await scenario.run(importJob, { ...base, S3URI: damaged, FORMAT: "json" })).json.error).toBeDefined();
   expect(await scenario.rows("t")).toEqual(['{"a": 1, "b": "x", "v": 1}']);
+});
+
+test("deletes without clustering columns take static columns only where our manifest says that they are partitions", async () => {
+  await scenario.cassandra.execute(
+    `CREATE TABLE ${KEYSPACE}.statics (p text, s int static, c text, v int, PRIMARY KEY (p, c))`,
+    `CREATE TABLE ${KEYSPACE}.plain (p text, s int, c text, v int, PRIMARY KEY (p, c))`,
+    ...["statics", "plain"].map((table) => `INSERT INTO ${KEYSPACE}.${table} (p, s, c, v) VALUES ('x', 1, '', 1)`),
+    `INSERT INTO ${KEYSPACE}.plain (p, s, c, v) VALUES ('x', 1, 'goes', 1)`,
+  );
+  const csv = fileIn("bare", "part-0.csv", "diff,p,c,left_s,left_v,right_s,right_v\nD,x,,1,1,,\n");
+  const bare = await scenario.run(incrementalImport, { ...base, TABLE_NAME: "statics", FORMAT: "csv", S3URI: csv });
+  expect(bare.json.error?.code).toBe("KEYS_NULL");
+  expect(await scenario.rows("statics")).toEqual(['{"p": "x", "c": "", "s": 1, "v": 1}']);
+
+  // A column that is static in the source only: the partition that has gone has nothing of its own here.
+  const store = createObjectStore();
+  const claimed = await claimFolder(store, scenario.uri("gone"), "incremental", {
+    ...{ kind: "diff", runId: "jr_1", keyspace: KEYSPACE, table: "source", format: "json", keys: ["p", "c"] },
+    ...{ columns: ["s", "v"], values: "right", statics: { partitionKey: ["p"], columns: ["s"] } },
+  });
+  await store.put(`${claimed.uri}/part-0.json`, '{"diff":"D","p":"x","c":"goes"}\n{"diff":"D","p":"x"}\n');
+  const { field, int, string } = types;
+  const rowSchema = types.struct([
+    ...["diff", "p", "c"].map((name) => field(name, string)),
+    ...["right_s", "right_v"].map((name) => field(name, int)),
+  ]);
+  await completeFolder(store, claimed, { rowSchema, rows: 2 });
+  const gone = { ...base, TABLE_NAME: "plain", FORMAT: "json", S3URI: claimed.uri };
+  expect((await scenario.run(incrementalImport, gone)).json.error).toBeUndefined();
+  expect(await scenario.rows("plain")).toEqual(['{"p": "x", "c": "", "s": 1, "v": 1}']);
 });
 
 test("JSON of other tools: a column that is NULL in every changed row is cleared, and numbers lose no digit", async () => {

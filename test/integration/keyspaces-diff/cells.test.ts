@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import exportJob from "../../../jobs/keyspaces-diff/export-job.js";
+import importJob from "../../../jobs/keyspaces-diff/import-job.js";
 import chain from "../../../jobs/keyspaces-diff/job.js";
 import { createObjectStore } from "../../../lib/storage/index.js";
 import { KeyspacesScenario } from "../../support/keyspaces-scenario.js";
@@ -15,13 +16,13 @@ afterAll(async () => {
   await s?.[Symbol.asyncDispose]();
 });
 
-/** Rows with what is known of their cells, without the row that goes. */
+/** Rows with what is known of their cells, without those that go. */
 async function cells(table: string) {
   const { rows } = await s.cassandra.client.execute(
     `SELECT a, b, v, w, s, ttl_v, tags, writetime(v) AS wv, writetime(w) AS ww, writetime(s) AS ws,
        ttl(v) AS tv, ttl(w) AS tw, ttl(s) AS ts FROM ${KEYSPACE}.${table}`,
   );
-  const all = rows.map((row) => ({ ...row })).filter(({ a }) => a !== "goes");
+  const all = rows.map((row) => ({ ...row })).filter(({ a }) => !a.startsWith("goes"));
   return {
     values: all.map(({ tv, tw, ts, ...rest }) => JSON.stringify(rest)).toSorted(),
     ttls: all.toSorted((x, y) => x.b - y.b).map(({ tv, tw, ts }) => [tv, tw, ts] as readonly (number | null)[]),
@@ -45,7 +46,7 @@ async function expectEqual(): Promise<void> {
 }
 
 test("TTLs and write times of cells come along, renewed ones and backdated values too; a row whose cells all go goes; nothing changes while they run down", async () => {
-  for (const table of ["source", "copy"]) {
+  for (const table of ["source", "copy", "long"]) {
     await s.cassandra.execute(
       `CREATE TABLE ${KEYSPACE}.${table} (a text, s int static, b int, v text, w int, ttl_v int, tags set<text>, PRIMARY KEY (a, b)) WITH default_time_to_live = 100000`,
     );
@@ -64,33 +65,83 @@ test("TTLs and write times of cells come along, renewed ones and backdated value
     // What the target had is cleared where the source has nothing.
     `INSERT INTO ${KEYSPACE}.copy (a, b, v, w) VALUES ('p', 3, 'stale', 33) USING TIMESTAMP 500`,
   );
+  // A client whose clock is ahead.
+  const future = (BigInt(Date.now()) + 3_600_000n) * 1000n;
+  for (const [partition, b] of [
+    ["future", 5],
+    ["future", 6],
+    ["future too", 7],
+    ["late", 8],
+  ] as const) {
+    await s.cassandra.execute(
+      `INSERT INTO ${source} (a, s, b, v, w) VALUES ('${partition}', 1, ${b}, 'v', 1) USING TIMESTAMP ${b === 8 ? 7_000_000n : future}`,
+    );
+  }
   const args = { KEYSPACE_NAME: KEYSPACE, TABLE_NAME: "source", TARGET_TABLE: "copy", S3URI: s.uri("cells") };
   const run = async () => {
     const { json } = await s.run(chain, { ...args, KEEP: "ttl,writetime" });
     expect(json.error).toBeUndefined();
     await expectEqual();
-    return json.tables[`3 import into embedded/${KEYSPACE}.copy`];
+    return json.tables;
   };
+  const imported = `3 import into embedded/${KEYSPACE}.copy`;
   const count = async (table: string) => {
-    const { rows } = await s.cassandra.client.execute(`SELECT a FROM ${KEYSPACE}.${table} WHERE a = 'goes'`);
-    return rows.length;
+    const { rows } = await s.cassandra.client.execute(
+      `SELECT b FROM ${KEYSPACE}.${table} WHERE a IN ('goes', 'goes too')`,
+    );
+    return rows.filter(({ b }) => b !== null).length;
   };
   const begun = performance.now();
-  await run();
-  // It is to be there when it is imported, and its collection, which it hasn't, keeps it no longer.
-  await insert("'goes', 9, 'z', 9", `TTL ${Math.ceil((performance.now() - begun) / 800) + 5}`);
+  const first = await run();
+  const between = BigInt(Date.now()) * 1000n;
+  // They are to be there when they are imported; collections, which they haven't, and static columns keep them no longer.
+  const ttl = `TTL ${Math.ceil((performance.now() - begun) / 800) + 5}`;
+  await insert("'goes', 9, 'z', 9", ttl);
+  await insert("'goes too', 9, 'z', 9", ttl);
+  await s.cassandra.execute(
+    `INSERT INTO ${source} (a, s) VALUES ('goes', 1) USING TTL 0`,
+    `INSERT INTO ${source} (a, s) VALUES ('goes too', 1) USING TTL 50000`,
+    `DELETE FROM ${source} USING TIMESTAMP ${future + 1n} WHERE a = 'future' AND b = 5`,
+    `DELETE s, v FROM ${source} USING TIMESTAMP ${future + 1n} WHERE a = 'future' AND b = 6`,
+    `DELETE FROM ${source} USING TIMESTAMP ${future + 1n} WHERE a = 'future too'`,
+    `DELETE FROM ${source} USING TIMESTAMP ${between - 1n} WHERE a = 'late'`,
+  );
   await s.cassandra.execute(
     `UPDATE ${source} USING TTL 30000 AND TIMESTAMP 5000000 SET v = 'x' WHERE a = 'p' AND b = 1`,
-    `DELETE w FROM ${source} WHERE a = 'p' AND b = 2`,
+    `DELETE w FROM ${source} USING TIMESTAMP 4000001 WHERE a = 'p' AND b = 2`,
     `UPDATE ${source} USING TTL 0 AND TIMESTAMP 6000000 SET v = 'v' WHERE a = 'p' AND b = 3`,
     `UPDATE ${source} USING TIMESTAMP 6000000 SET v = 'v' WHERE a = 'key only' AND b = 4`,
   );
-  expect(await run()).toMatchObject({ inserted: 1, updated: 4 });
-  expect([await count("source"), await count("copy")]).toEqual([1, 1]);
+  expect((await run())[imported]).toMatchObject({ inserted: 2, updated: 5, deleted: 5 });
+  expect([await count("source"), await count("copy")]).toEqual([2, 2]);
+
+  // Seconds count from the end of an export: it may have read a row then.
+  const folder = first[`1 export of ${source}`]?.target ?? "";
+  const store = createObjectStore();
+  const manifest = JSON.parse(Buffer.from((await store.get(`${folder}/_glue_connect.json`))?.body ?? "").toString());
+  const exportedAt = new Date(Date.parse(manifest.exportedAt) - 4_000_000).toISOString();
+  await store.put(`${folder}/_glue_connect.json`, JSON.stringify({ ...manifest, exportedAt }));
+  const long = await s.run(importJob, { KEYSPACE_NAME: KEYSPACE, TABLE_NAME: "long", S3URI: folder });
+  expect(long.json.error).toBeUndefined();
+  const { rows } = await s.cassandra.client.execute(`SELECT ttl(w) AS t FROM ${KEYSPACE}.long WHERE a = 'p' AND b = 2`);
+  expect(rows[0]?.t).toBeGreaterThan(3000);
+  await store.put(`${folder}/_glue_connect.json`, JSON.stringify(manifest));
+
   await vi.waitUntil(async () => (await count("source")) + (await count("copy")) === 0, { timeout: 120_000 });
-  // A value that comes late, and is older than every export: nothing that was written meanwhile may hide it.
-  await s.cassandra.execute(`UPDATE ${source} USING TIMESTAMP 6500000 SET w = 44 WHERE a = 'key only' AND b = 4`);
-  expect(await run()).toMatchObject({ inserted: 0, updated: 1, deleted: 1 });
+  // Values that come late, and are older than the newest export: nothing that was written meanwhile may hide them.
+  await s.cassandra.execute(
+    `UPDATE ${source} USING TIMESTAMP 6500000 SET w = 44 WHERE a = 'key only' AND b = 4`,
+    `UPDATE ${source} USING TIMESTAMP 6500000 SET w = 44 WHERE a = 'p' AND b = 2`,
+    `UPDATE ${source} USING TIMESTAMP 6500000 SET s = 44 WHERE a = 'p'`,
+    `INSERT INTO ${source} (a, s, b, v) VALUES ('late', 2, 8, 'late') USING TIMESTAMP ${between}`,
+  );
+  expect((await run())[imported]).toMatchObject({ inserted: 3, updated: 4, deleted: 2 });
+
+  // After a restore from a backup values are older than those that the target has, and would lose.
+  await s.cassandra.execute(`TRUNCATE ${source}`);
+  await insert("'p', 1, 'restored', 1", "TIMESTAMP 500000");
+  const restored = await s.run(chain, { ...args, KEEP: "ttl,writetime" });
+  expect(restored.json.error).toMatchObject({ code: "WRITE_TIMES_OLDER", message: expect.stringMatching(/^1 rows/) });
 });
 
 test("what can't be kept is said before anything is exported", async () => {
@@ -98,6 +149,7 @@ test("what can't be kept is said before anything is exported", async () => {
   for (const [more, problem] of [
     [{ KEEP: "ttl" }, "a TTL was renewed"],
     [{ KEEP: "ttl,writetime", values: "right" }, "the old values"],
+    [{ WRITE_TIMESTAMP: "2026-01-31T10:00:00Z" }, "take export or none"],
   ] as const) {
     const { json, exitCode } = await s.run(chain, { ...base, ...more });
     expect([exitCode, json.error]).toMatchObject([64, { problems: [expect.stringContaining(problem)] }]);

@@ -1,8 +1,9 @@
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { claimFolder, completeFolder, openFolder } from "../../../jobs/keyspaces-diff/folders.js";
 import incrementalExport from "../../../jobs/keyspaces-diff/incremental-export-job.js";
+import { ListTimes } from "../../../jobs/keyspaces-diff/list-times.js";
 import { ImportProgress } from "../../../jobs/keyspaces-diff/progress.js";
 import { withRetries } from "../../../jobs/keyspaces-diff/retries.js";
 import { RunReport, runJob, silentLogger } from "../../../lib/glue/index.js";
@@ -129,10 +130,12 @@ test("an import goes on with the files that are left when it is told to, and beg
 
   expect((await open("cluster/k.t")).batches(100)).toEqual([["c.csv", "d.csv"]]);
   expect((await open("cluster/k.t")).progress.filesDone).toBe(2);
-  // Unasked it begins anew: the table may have got something else since.
-  expect((await open("cluster/k.t", false)).progress.filesDone).toBe(0);
   expect((await open("cluster/other.t")).batches(100)).toHaveLength(1);
   expect((await open("cluster/other.t")).progress.filesDone).toBe(0);
+  // Unasked it begins anew: the table may have got something else since. So does what goes on there, even if nothing was noted meanwhile.
+  expect((await open("cluster/k.t", false)).progress.filesDone).toBe(0);
+  expect((await open("cluster/k.t")).progress.filesDone).toBe(0);
+  await first.progress.note(first.folder.files.slice(0, 2));
   await store.put(`${uri}/a.csv`, "y".repeat(11));
   expect((await open("cluster/k.t")).progress.filesDone).toBe(0);
 
@@ -142,21 +145,55 @@ test("an import goes on with the files that are left when it is told to, and beg
   expect((await open("cluster/k.t")).batches(100)).toEqual([["a.csv", "b.csv", "c.csv", "d.csv"]]);
 });
 
-test("the attempts at an import are counted over all its runs, also those at once and after its end", async () => {
-  const uri = folderUri();
-  await store.put(`${uri}/a.csv`, "a\n1\n");
-  const open = async () => {
-    const folder = await openFolder(store, uri, { what: "S3URI", format: "csv", kind: "export" });
-    return { folder, progress: await ImportProgress.open(store, folder, "cluster/k.t", false) };
+test("lists get timestamps that grow over all imports that carry the time of one export, also those at once and after their end", async () => {
+  const base = folderUri();
+  const exportedAt = "2026-01-31T09:05:59.999Z";
+  const T = BigInt(Date.parse(exportedAt)) * 1000n;
+  const folder = async (name: string, more: object) => {
+    const manifest = {
+      ...MANIFEST,
+      version: 1,
+      state: "complete",
+      startedAt: exportedAt,
+      rows: 1,
+      exportedAt,
+      ...more,
+    };
+    await store.put(`${base}/${name}/_glue_connect.json`, JSON.stringify(manifest));
+    await store.put(`${base}/${name}/part-0.csv`, "a\n1\n");
+    return openFolder(store, `${base}/${name}`, {
+      what: "S3URI",
+      format: "csv",
+      kind: name === "S" ? "export" : "diff",
+    });
   };
-  const [one, other] = [await open(), await open()];
-  const attempts = [];
-  for (const { progress } of [one, one, other, one, other]) attempts.push(await progress.nextAttempt());
-  expect(attempts).toEqual([0, 1, 2, 3, 4]);
-  await one.progress.note(one.folder.files);
-  await one.progress.finish();
-  const later = await open();
-  expect(await later.progress.nextAttempt()).toBe(5);
+  const whole = await folder("S", {});
+  const changes = (name: string, current: string) => folder(name, { kind: "diff", current: `${base}/${current}` });
+  const [one, other, lost] = [await changes("one", "S"), await changes("other", "S"), await changes("lost", "no")];
+  const open = (of: typeof whole, timestamp: bigint | undefined, table = "id") =>
+    ListTimes.open(store, of, table, timestamp);
+  const times = [await open(one, T), await open(one, T), await open(other, T), await open(whole, T)];
+  const given = [];
+  for (const index of [0, 0, 1, 0, 2, 3, 1]) given.push(await times[index]?.next());
+  expect(given).toEqual([0n, 1000n, 2000n, 3000n, 4000n, 5000n, 6000n].map((more) => T + more));
+  expect(await (await open(one, T)).next()).toBe(T + 7000n);
+  expect(times.map(({ isSure }) => isSure)).toEqual([true, true, true, true]);
+  // Another table has none of them.
+  expect(await (await open(one, T, "another id")).next()).toBe(T);
+  // What else was written at a time that isn't the export's, or whose export is gone, isn't known.
+  expect([await open(lost, T), await open(whole, T + 1n)]).toMatchObject([{ isSure: false }, { isSure: false }]);
+
+  // Without a timestamp it is one clock for all executors, which doesn't go back.
+  const clock = await open(one, undefined);
+  const begun = BigInt(Date.now()) * 1000n;
+  const [first, second] = [await clock.next(), await clock.next()];
+  expect([first >= begun, second - first >= 1000n]).toEqual([true, true]);
+  vi.useFakeTimers({ now: Date.now() - 3_600_000, toFake: ["Date"] });
+  try {
+    expect(await (await open(one, undefined)).next()).toBe(second + 1000n);
+  } finally {
+    vi.useRealTimers();
+  }
 });
 
 test("exports that don't follow one another, or are of different rows, aren't compared", async () => {
