@@ -66,8 +66,8 @@ test("static columns, with rows and without, and lists: the chain makes the tabl
   const ttls = await s.cassandra.client.execute(`SELECT p, ttl(v) AS v, ttl(s) AS s FROM ${copy}`);
   expect(ttls.rows.filter((one) => one.v !== null || one.s !== null)).toEqual([]);
 
-  // Both folders again, the younger one first, another one of the same changes, and the export that they lead to: lists are as they were,
-  // and what is older loses.
+  // Another folder of the same changes, both that were imported, and the export that the changes lead to: lists are as they were, though
+  // all but one carry the same time, and what is older loses.
   const again = { KEYSPACE_NAME: KEYSPACE, TABLE_NAME: "copy", WRITE_TIMESTAMP: "export" };
   const changes = second.tables[`2 changes since ${first.tables[`1 export of ${source}`]?.target}`]?.target ?? "";
   const whole = first.tables[`1 export of ${source}`]?.target ?? "";
@@ -76,10 +76,10 @@ test("static columns, with rows and without, and lists: the chain makes the tabl
   const sameChanges = compared.json.tables[source]?.target ?? "";
   expect(sameChanges).not.toBe(changes);
   for (const [job, S3URI] of [
-    [incrementalImport, changes],
-    [importJob, whole],
     [incrementalImport, sameChanges],
+    [importJob, whole],
     [importJob, newest],
+    [incrementalImport, changes],
   ] as const) {
     const { json } = await s.run(job, { ...again, S3URI });
     expect(json.error).toBeUndefined();
