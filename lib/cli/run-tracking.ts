@@ -26,7 +26,7 @@ export async function runService(
     return createGlueRuns({ ...glueTarget(settings, packages), jobName, artifacts: settings.artifacts });
   }
   throw new UserError("USAGE", `Job runs are on AWS, and the target is ${settings.target ?? "local"}`, {
-    hint: "Add --target emr or --target glue; `glue-connect run` runs a job here",
+    hint: "Add --target emr or --target glue; `glue-connect runs --scheduled` lists the runs that a scheduler has started",
     exitCode: ExitCode.usage,
   });
 }
