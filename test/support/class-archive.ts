@@ -27,13 +27,19 @@ spark.stop()
  * The classes of PySpark's driver in the form that the JVM maps into memory, made once a machine: a driver takes half as long to
  * start with them.
  *
- * @param settings of every driver that shall use it: its class path has to be the same.
- * @returns path of the archive, for `-XX:SharedArchiveFile`.
+ * @param python of an environment whose path is another one for another PySpark.
+ * @param settings of every driver that shall use it: its class path and its JVM's options have to be the same.
+ * @returns path of the archive, for `-XX:SharedArchiveFile`; `undefined` where the JVM makes none: one without an archive of
+ *   its own classes, or one that doesn't know the option.
  */
-export async function classArchive(python: string, settings: Readonly<Record<string, string>>): Promise<string> {
+export async function classArchive(
+  python: string,
+  settings: Readonly<Record<string, string>>,
+): Promise<string | undefined> {
   const java = await findJava(process.env);
+  const { "spark.driver.extraClassPath": classPath, "spark.driver.extraJavaOptions": jvmOptions } = settings;
   const key = createHash("sha256")
-    .update(JSON.stringify([java, python, settings["spark.driver.extraClassPath"]]))
+    .update(JSON.stringify([java, python, classPath, jvmOptions]))
     .digest("hex")
     .slice(0, 16);
   const archive = join(cacheHome(), "pyspark-classes", `${key}.jsa`);
@@ -46,7 +52,7 @@ export async function classArchive(python: string, settings: Readonly<Record<str
       const script = join(work, "warm_up.py");
       const properties = join(work, "spark.properties");
       writeFileSync(script, WARM_UP);
-      const options = `${settings["spark.driver.extraJavaOptions"]} -XX:ArchiveClassesAtExit=${made}`;
+      const options = `${jvmOptions} -XX:ArchiveClassesAtExit=${made}`;
       writeFileSync(properties, toProperties({ ...settings, "spark.driver.extraJavaOptions": options }));
       await run(join(dirname(python), "spark-submit"), ["--properties-file", properties, script, work], {
         env: {
@@ -59,11 +65,13 @@ export async function classArchive(python: string, settings: Readonly<Record<str
           AWS_SECRET_ACCESS_KEY: "test",
         },
         maxBuffer: 64 * 1024 * 1024,
+      }).catch(() => {
+        // What else may be wrong with the driver is for the tests to show.
       });
-      renameSync(made, archive);
+      if (existsSync(made)) renameSync(made, archive);
     } finally {
       rmSync(work, { recursive: true, force: true });
     }
   });
-  return archive;
+  return existsSync(archive) ? archive : undefined;
 }

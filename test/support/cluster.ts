@@ -90,7 +90,8 @@ export async function startCluster(
     "spark.hadoop.fs.s3a.aws.credentials.provider": "com.amazonaws.auth.EnvironmentVariableCredentialsProvider",
   };
   const classes = await classArchive(python, driver);
-  const options = `${driver["spark.driver.extraJavaOptions"]} -XX:SharedArchiveFile=${classes}`;
+  const jvmOptions = driver["spark.driver.extraJavaOptions"];
+  const options = classes === undefined ? jvmOptions : `${jvmOptions} -XX:SharedArchiveFile=${classes}`;
   const image = { ...driver, "spark.driver.extraJavaOptions": options };
 
   const submit = ({ script, args, conf, logs }: Submission): ClusterProcess => {
