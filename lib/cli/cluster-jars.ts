@@ -14,8 +14,8 @@ import type { CloudPlace } from "./aws-targets.js";
  * of ours.
  */
 const CONNECTOR = "spark-cassandra-connector_";
-/** What DataStax calls such a jar, which a user may name instead. */
-const CONNECTOR_ASSEMBLY = "spark-cassandra-connector-assembly_";
+/** Such a jar, as it is called here and as DataStax calls it; without "assembly" it has none of its dependencies in it. */
+const CONNECTOR_ASSEMBLY = /^spark-cassandra-connector(-assembly_|_.*-assembly)/;
 const CASSANDRA_JARS = [CONNECTOR, "glue-connect-spark-"];
 
 /** The jars that a package needs and a service's image doesn't bring, by the beginnings of their names. */
@@ -34,9 +34,14 @@ export function neededJars(
   place: CloudPlace,
   own: readonly string[] = [],
 ): readonly string[] {
-  const files = own.map((uri) => uri.slice(uri.lastIndexOf("/") + 1).replace(CONNECTOR_ASSEMBLY, CONNECTOR));
-  const named = (beginning: string) => files.some((file) => file.startsWith(beginning));
+  const files = own.map((uri) => uri.slice(uri.lastIndexOf("/") + 1));
+  const named = (beginning: string) => files.some((file) => isJar(file, beginning));
   return packages.flatMap((name) => JARS[name][place]).filter((beginning) => !named(beginning));
+}
+
+/** Whether a file is the jar that is known by this beginning, with all that has to be in it. */
+function isJar(file: string, beginning: string): boolean {
+  return beginning === CONNECTOR ? CONNECTOR_ASSEMBLY.test(file) : file.startsWith(beginning);
 }
 
 /**
@@ -75,7 +80,7 @@ export async function jarFiles(
   const { folder } = await ensureSparkJars({ java: await findJava(process.env), logger: log, signal, profile });
   const files = await readdir(folder);
   return beginnings.map((beginning) => {
-    const file = files.find((candidate) => candidate.startsWith(beginning));
+    const file = files.find((candidate) => isJar(candidate, beginning));
     if (file !== undefined) return path.join(folder, file);
     throw new UserError("JAR_MISSING", `There is no jar ${beginning}* in ${folder}`, {
       hint: "Name one on S3 under `jars` in glue-connect.config.ts",

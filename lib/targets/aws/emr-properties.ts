@@ -15,20 +15,27 @@ const MOST_PROPERTIES = 100;
 export function sparkDefaults(conf: SparkConf, use: "sessions" | "job runs"): Configuration[] {
   const number = (value: number) => value.toLocaleString("en-US");
   const settings = Object.entries(conf);
-  const problems = settings
-    .filter(([, value]) => value.length > LONGEST_PROPERTY)
-    .map(([name, value]) => `${name} has ${number(value.length)} characters`);
-  if (settings.length > MOST_PROPERTIES) problems.push(`there are ${settings.length} of them`);
+  const long = settings.filter(([, value]) => value.length > LONGEST_PROPERTY);
+  const problems = long.map(([name, value]) => `${name} has ${number(value.length)} characters`);
+  const hints: string[] = [];
+  if (long.some(([name]) => name === "spark.jars")) {
+    hints.push(
+      "Put the jars of emr.jars into one, or into a folder with a shorter name; `glue-connect submit` takes as many as there are",
+    );
+  }
+  // The application's own configuration has the same limit for each value.
+  if (long.some(([name]) => name !== "spark.jars")) hints.push("Shorten what is too long in emr.sparkConf");
+  if (settings.length > MOST_PROPERTIES) {
+    problems.push(`there are ${settings.length} of them`);
+    hints.push("Put some settings of emr.sparkConf into the runtime configuration of the application");
+  }
   if (problems.length === 0) return [{ classification: "spark-defaults", properties: { ...conf } }];
-  const jars = (conf["spark.jars"]?.length ?? 0) > LONGEST_PROPERTY;
   throw new UserError(
     "EMR_SETTINGS_TOO_LONG",
     `EMR Serverless takes at most ${MOST_PROPERTIES} Spark settings of at most ${number(LONGEST_PROPERTY)} characters in ${use}`,
     {
       problems,
-      hint: jars
-        ? "Put the jars of emr.jars into one, or into a folder with a shorter name; `glue-connect submit` takes as many as there are"
-        : "Shorten emr.sparkConf; what is longer can stand in the runtime configuration of the application",
+      hint: hints.join(". "),
       exitCode: ExitCode.configuration,
     },
   );

@@ -42,6 +42,11 @@ describe("what a job needs of Spark, as settings", () => {
     expect(neededJars(["cassandra"], "emr", ["s3://b/spark-cassandra-connector-assembly_2.12-3.5.1.jar"])).toEqual([
       "glue-connect-spark-",
     ]);
+    const ours = ["s3://b/spark-cassandra-connector_2.12-3.5.1-assembly.jar", "s3://b/glue-connect-spark-1.jar"];
+    expect(neededJars(["cassandra"], "glue", ours)).toEqual([]);
+    // As Maven Central has it, without the driver.
+    const thin = ["s3://b/spark-cassandra-connector_2.12-3.5.1.jar"];
+    expect(neededJars(["cassandra"], "glue", thin)).toEqual(["spark-cassandra-connector_", "glue-connect-spark-"]);
   });
 });
 
@@ -53,7 +58,7 @@ test("what EMR Serverless would refuse for its length is named, setting by setti
   await expect(sessions.start({ token: "t", name: "n", owner: "o" })).rejects.toMatchObject({
     code: "EMR_SETTINGS_TOO_LONG",
     problems: ["spark.note has 1,025 characters", "spark.jars has 1,249 characters"],
-    hint: expect.stringMatching(/into one.*glue-connect submit/),
+    hint: expect.stringMatching(/into one.*glue-connect submit.*Shorten what is too long in emr\.sparkConf$/),
     exitCode: 66,
   });
   const request = { token: "t", name: "n", launcher: "l", bundle: "b", node: undefined, jars, report: "r", argv: [] };
@@ -61,13 +66,17 @@ test("what EMR Serverless would refuse for its length is named, setting by setti
   expect(() => emrJobRunRequest({ ...target, sparkConf }, request, "eu-central-1")).toThrow(
     expect.objectContaining({
       problems: ["spark.note has 1,025 characters"],
-      hint: expect.stringContaining("sparkConf"),
+      // The application's configuration takes nothing longer either.
+      hint: "Shorten what is too long in emr.sparkConf",
     }),
   );
   const many = Object.fromEntries(Array.from({ length: 99 }, (_, n) => [`spark.n${n}`, "1"]));
   expect(() => sparkDefaults({ ...many, "spark.a": "1" }, "sessions")).not.toThrow();
   expect(() => sparkDefaults({ ...many, "spark.a": "1", "spark.b": "1" }, "sessions")).toThrow(
-    expect.objectContaining({ problems: ["there are 101 of them"] }),
+    expect.objectContaining({
+      problems: ["there are 101 of them"],
+      hint: expect.stringMatching(/^Put some .* runtime configuration of the application$/),
+    }),
   );
 });
 
