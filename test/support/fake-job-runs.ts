@@ -14,6 +14,8 @@ export interface RunBehaviour {
   attempt: number;
   /** Runs of Glue jobs as GetJobRun and GetJobRuns tell them, instead of those that were started. */
   glueRuns: readonly Fields[];
+  /** Runs of Glue jobs take `runMs`, too; else the emulator has them, with which they are over at once. */
+  glueTakesTime: boolean;
   /** Where job runs really run; their end is then that of the process. */
   cluster: Cluster | undefined;
 }
@@ -24,6 +26,7 @@ export const DEFAULT_RUN_BEHAVIOUR: RunBehaviour = {
   runDetails: "",
   attempt: 1,
   glueRuns: [],
+  glueTakesTime: false,
   cluster: undefined,
 };
 
@@ -106,13 +109,13 @@ export function fakeJobRuns(
       jobs.set(String(body.JobName), body.JobUpdate as Fields);
       return { JobName: body.JobName };
     }
-    const { cluster } = behaviour;
-    if (operation === "StartJobRun" && cluster !== undefined) {
+    const { cluster, glueTakesTime } = behaviour;
+    if (operation === "StartJobRun" && (cluster !== undefined || glueTakesTime)) {
       const name = String(body.JobName);
       const job = jobs.get(name);
       if (job === undefined) throw new FakeError("EntityNotFoundException", `Job ${name} not found`, 400);
       const id = `jr_${randomBytes(32).toString("hex")}`;
-      add("glue", id, body, cluster.runGlue(name, id, job, body.Arguments as Record<string, string>));
+      add("glue", id, body, cluster?.runGlue(name, id, job, body.Arguments as Record<string, string>));
       return { JobRunId: id };
     }
     const told = behaviour.glueRuns.filter(({ JobName }) => JobName === body.JobName);
@@ -121,6 +124,12 @@ export function fakeJobRuns(
     if (operation === "GetJobRun" && one !== undefined) return { JobRun: one };
     const [stopped] = (body.JobRunIds as string[] | undefined) ?? [];
     const run = runs.get(String(body.RunId ?? stopped));
+    if (
+      operation === "BatchStopJobRun" &&
+      told.some(({ Id, JobRunState }) => Id === stopped && JobRunState === "RUNNING")
+    ) {
+      return { SuccessfulSubmissions: [{ JobName: body.JobName, JobRunId: stopped }], Errors: [] };
+    }
     if (run === undefined) {
       // The emulator has no such operation either.
       if (operation !== "BatchStopJobRun") return undefined;
@@ -133,7 +142,14 @@ export function fakeJobRuns(
     }
     const JobRunState = GLUE_STATES[stateOf(run).state];
     return {
-      JobRun: { Id: run.id, JobName: body.JobName, JobRunState, StartedOn: run.created / 1000, DPUSeconds: 60 },
+      JobRun: {
+        Id: run.id,
+        Attempt: 0,
+        JobName: body.JobName,
+        JobRunState,
+        StartedOn: run.created / 1000,
+        DPUSeconds: 60,
+      },
     };
   };
 

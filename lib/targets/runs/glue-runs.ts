@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import type { CreateJobRequest, Job, JobRun, JobRunState } from "@aws-sdk/client-glue";
 import { awsErrorName } from "../../aws.js";
 import { ExitCode, UserError } from "../../errors.js";
@@ -22,6 +23,8 @@ const PHASES: Readonly<Record<JobRunState, RunInfo["phase"]>> = {
 
 /** Within this time after a run has failed Glue starts its next attempt, if it does so at all. */
 const RETRY_MS = 120_000;
+/** How often is looked for the next attempt when it is to be stopped. */
+const RETRY_POLL_MS = 2_000;
 
 /** What a run is started with. */
 interface GlueRun {
@@ -78,6 +81,7 @@ export async function createGlueRuns(target: GlueRunTarget): Promise<RunService>
     return undefined;
   };
 
+  const seenFailed = new Map<string | undefined, number>();
   /**
    * What follows a run that has failed: Glue makes a run of its own of each attempt, with the arguments of the first, so that
    * they have their report's place in common.
@@ -97,11 +101,15 @@ export async function createGlueRuns(target: GlueRunTarget): Promise<RunService>
     );
     const [latest] = later.toSorted((a, b) => (b.Attempt ?? 0) - (a.Attempt ?? 0));
     if (latest !== undefined) return latest;
-    return Date.now() - (CompletedOn?.getTime() ?? 0) < RETRY_MS ? "expected" : undefined;
+    // This machine's clock may be behind: nothing is waited for longer than that either.
+    const seen = seenFailed.get(run.Id) ?? performance.now();
+    seenFailed.set(run.Id, seen);
+    const recent = Date.now() - (CompletedOn?.getTime() ?? 0) < RETRY_MS && performance.now() - seen < RETRY_MS;
+    return recent ? "expected" : undefined;
   };
 
   /** The run itself, or the last of the attempts that came after it, under the id of the first. */
-  const newestAttempt = async (id: string): Promise<{ readonly run: string; readonly info: RunInfo }> => {
+  const newestAttempt = async (id: string): Promise<NewestAttempt> => {
     const { job, run } = parse(id);
     const { JobRun: found } = await call(`asking for job run ${id}`, "glue:GetJobRun", () =>
       client.send(new sdk.GetJobRunCommand({ JobName: job, RunId: run })),
@@ -109,16 +117,30 @@ export async function createGlueRuns(target: GlueRunTarget): Promise<RunService>
     const info = found === undefined ? undefined : infoOf(found);
     if (found === undefined || info === undefined)
       throw new UserError("GLUE_PROTOCOL", `Glue told no state of ${id}`, { hint: "Ask again in a moment" });
-    const next = info.phase === "failed" ? await attemptAfter({ ...found, JobName: job }) : undefined;
-    if (next === undefined) return { run, info };
-    if (next === "expected")
-      return { run, info: { ...info, phase: "waiting", state: `${info.state}, to be tried again` } };
+    // Glue tries nothing again that has reached its time limit.
+    const next = info.state === "FAILED" ? await attemptAfter({ ...found, JobName: job }) : undefined;
+    if (next === undefined) return { run, info, isNextExpected: false };
+    if (next === "expected") {
+      return {
+        run,
+        info: { ...info, phase: "waiting", state: `${info.state}, to be tried again` },
+        isNextExpected: true,
+      };
+    }
     const latest = await newestAttempt(`${job}:${next.Id}`);
     return {
-      run: latest.run,
+      ...latest,
       info: { ...latest.info, id, reason: latest.info.reason ?? `its last attempt is ${latest.run}` },
     };
   };
+
+  /** @returns why it can't be stopped. */
+  const stop = (id: string, job: string, run: string): Promise<string | undefined> =>
+    call(`stopping job run ${id}`, "glue:BatchStopJobRun", async () => {
+      const answer = await client.send(new sdk.BatchStopJobRunCommand({ JobName: job, JobRunIds: [run] }));
+      const [problem] = answer.Errors ?? [];
+      return problem?.ErrorDetail === undefined ? undefined : (problem.ErrorDetail.ErrorMessage ?? "it says no reason");
+    });
 
   return {
     title: "Glue",
@@ -191,31 +213,47 @@ export async function createGlueRuns(target: GlueRunTarget): Promise<RunService>
 
     async cancel(id) {
       const { job } = parse(id);
-      const { run } = await newestAttempt(id);
-      await call(`stopping job run ${id}`, "glue:BatchStopJobRun", async () => {
-        const answer = await client.send(new sdk.BatchStopJobRunCommand({ JobName: job, JobRunIds: [run] }));
-        const [problem] = answer.Errors ?? [];
-        if (problem?.ErrorDetail !== undefined) {
-          throw new UserError("GLUE_STOP_FAILED", `Glue can't stop ${id}: ${problem.ErrorDetail.ErrorMessage}`, {
-            hint: `\`glue-connect status ${id}\` tells whether it goes on`,
-          });
+      let newest = await newestAttempt(id);
+      for (;;) {
+        // What has failed can't be stopped, and Glue tries it again all the same: that attempt is stopped once it is there.
+        while (newest.isNextExpected) {
+          await sleep(RETRY_POLL_MS);
+          newest = await newestAttempt(id);
         }
-      });
+        const { run } = newest;
+        const problem = await stop(id, job, run);
+        if (problem === undefined) return;
+        newest = await newestAttempt(id);
+        if (newest.run !== run || newest.isNextExpected) continue;
+        throw new UserError("GLUE_STOP_FAILED", `Glue can't stop ${id}: ${problem}`, {
+          hint: `\`glue-connect status ${id}\` tells whether it goes on`,
+        });
+      }
     },
 
     async dashboard(id) {
-      const { run } = parse(id);
+      const { run } = await newestAttempt(id);
       return call(`fetching the Spark UI of job run ${id}`, "glue:GetDashboardUrl", async () => {
         return (await client.send(new sdk.GetDashboardUrlCommand({ ResourceId: run, ResourceType: "JOB" }))).Url;
       });
     },
 
-    log(id, stream) {
-      const { run } = parse(id);
+    // Attempts are runs of their own, called after the first: its id is the beginning of all their streams' names.
+    log(id, stream, attempt) {
+      const { run: given } = parse(id);
+      const run = attempt === 1 ? given : `${given.replace(/_attempt_\d+$/, "")}_attempt_${attempt - 1}`;
       const group = stream === "stdout" ? "/aws-glue/jobs/output" : "/aws-glue/jobs/error";
-      return { command: `aws logs tail ${group} --log-stream-names ${run} --follow` };
+      return { command: `aws logs tail ${group} --log-stream-name-prefix ${run} --follow` };
     },
   };
+}
+
+/** The run that counts of those that Glue has made of one. */
+interface NewestAttempt {
+  readonly run: string;
+  readonly info: RunInfo;
+  /** It has failed, and Glue starts another. */
+  readonly isNextExpected: boolean;
 }
 
 function parse(id: string): { job: string; run: string } {
@@ -238,7 +276,8 @@ function infoOf(run: JobRun): RunInfo | undefined {
     reason: ErrorMessage || undefined,
     created: StartedOn,
     ended: CompletedOn,
-    attempt: Attempt,
+    // Glue counts from 0.
+    attempt: Attempt === undefined ? undefined : Attempt + 1,
     billed: DPUSeconds === undefined ? undefined : `${(DPUSeconds / 3_600).toFixed(3)} DPU hours`,
   };
 }

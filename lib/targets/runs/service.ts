@@ -9,6 +9,7 @@ export interface RunInfo {
   readonly reason: string | undefined;
   readonly created: Date | undefined;
   readonly ended: Date | undefined;
+  /** Counted from 1. */
   readonly attempt: number | undefined;
   /** What was billed so far. */
   readonly billed: string | undefined;
@@ -55,10 +56,12 @@ export interface RunService {
   get(id: string): Promise<RunInfo>;
   /** The newest first. */
   list(): AsyncIterable<RunInfo>;
+  /** Returns once the service has taken it; where a failed run is about to be tried again, once that attempt is there. */
   cancel(id: string): Promise<void>;
   dashboard(id: string): Promise<string | undefined>;
   /**
-   * Where an attempt's compressed log is on S3, the likeliest place first, or how else it can be read.
+   * Where an attempt's compressed log is on S3, the likeliest place first, or how else it can be read: the first attempt's
+   * command shows the later ones, too.
    *
    * @param attempt counted from 1.
    */

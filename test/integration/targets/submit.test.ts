@@ -73,7 +73,7 @@ afterAll(async () => {
 });
 beforeEach(() => {
   const normal = { runMs: 300, runEnd: "SUCCESS", runDetails: "", attempt: 1, throttled: 0, error: undefined };
-  Object.assign(fake.behaviour, normal, { application: {} });
+  Object.assign(fake.behaviour, normal, { application: {}, glueRuns: [], glueTakesTime: false });
 });
 
 const run = runHere;
@@ -402,7 +402,24 @@ test("a Glue job is made, brought up to date and started with the same launcher"
   expect(updates).toMatchObject([{ JobName: name, JobUpdate: { NumberOfWorkers: 5, GlueVersion: "5.1" } }]);
   expect(await run("status", `${name}:${runId}`, "--target", "glue")).toMatchObject({ exitCode: 0 });
   const logs = await run("logs", `${name}:${runId}`, "--target", "glue");
-  expect(logs.stdout).toContain(`aws logs tail /aws-glue/jobs/error --log-stream-names ${runId}`);
+  expect(logs.stdout).toContain(`aws logs tail /aws-glue/jobs/error --log-stream-name-prefix ${runId} --follow`);
+  const second = await run("logs", `${name}:${runId}`, "--target", "glue", "--attempt", "2");
+  expect(second.stdout).toContain(`--log-stream-name-prefix ${runId}_attempt_1 --follow`);
+});
+
+test("--follow of a Glue run says where its log is while it runs", async () => {
+  Object.assign(fake.behaviour, { glueTakesTime: true, runMs: 600_000 });
+  const name = `followed-${bucket}`;
+  const argv = ["submit", "./job.ts", "--target", "glue", "--JOB_NAME", name, "--day", "2026-01-31"];
+  const { said, ended } = startHere(...argv, "--follow");
+  await vi.waitUntil(() => said.stderr.includes("aws logs tail"), { timeout: 60_000 });
+  const id = said.stdout.trim();
+  expect(said.stderr).toContain(`--log-stream-name-prefix ${id.slice(name.length + 1)} --follow`);
+  expect(said.stderr).not.toMatch(/SUCCEEDED/);
+  expect((await run("status", id, "--target", "glue")).stdout).toMatch(/^attempt {3}1$/m);
+  fake.behaviour.runMs = 1;
+  expect((await ended).exitCode).toBe(0);
+  expect(said.stderr.match(/aws logs tail/g)).toHaveLength(1);
 });
 
 test("a Glue run that is tried again counts by its last attempt, and that one is stopped", async () => {
@@ -412,9 +429,16 @@ test("a Glue run that is tried again counts by its last attempt, and that one is
   const id = await service.start(await service.prepare({ ...REQUEST, name }));
   const run = id.slice(name.length + 1);
   const Arguments = { "--glue_connect_report": REQUEST.report };
-  const failed = { Id: run, JobName: name, JobRunState: "FAILED", Arguments, ErrorMessage: "driver lost" };
+  const failed = { Id: run, Attempt: 0, JobName: name, JobRunState: "FAILED", Arguments, ErrorMessage: "driver lost" };
   fake.behaviour.glueRuns = [{ ...failed, CompletedOn: Date.now() / 1000 }];
-  expect(await service.get(id)).toMatchObject({ id, phase: "waiting", state: "FAILED, to be tried again" });
+  expect(await service.get(id)).toMatchObject({ id, phase: "waiting", state: "FAILED, to be tried again", attempt: 1 });
+  // AWS's clock is an hour ahead of this machine's.
+  fake.behaviour.glueRuns = [{ ...failed, CompletedOn: Date.now() / 1000 + 3_600 }];
+  expect(await service.get(id)).toMatchObject({ phase: "waiting" });
+  const later = performance.now() + 121_000;
+  const clock = vi.spyOn(performance, "now").mockImplementation(() => later);
+  expect(await service.get(id)).toMatchObject({ phase: "failed" });
+  clock.mockRestore();
   fake.behaviour.glueRuns = [{ ...failed, CompletedOn: Date.now() / 1000 - 600 }];
   expect(await service.get(id)).toMatchObject({ id, phase: "failed", reason: "driver lost" });
   const second = { ...failed, Id: `${run}_attempt_1`, Attempt: 1, JobRunState: "RUNNING", ErrorMessage: "" };
@@ -422,21 +446,39 @@ test("a Glue run that is tried again counts by its last attempt, and that one is
   expect(await service.get(id)).toMatchObject({
     id,
     phase: "running",
-    attempt: 1,
+    attempt: 2,
     reason: `its last attempt is ${run}_attempt_1`,
   });
+  expect(await service.dashboard(id)).toMatch(/^https:/);
+  expect(JSON.parse(fake.requests.at(-1)?.body ?? "")).toMatchObject({ ResourceId: `${run}_attempt_1` });
+  // Between two attempts there is nothing to stop yet.
+  const stops = () =>
+    fake.requests
+      .filter(({ target: operation }) => operation === "AWSGlue.BatchStopJobRun")
+      .map(({ body }) => JSON.parse(body))
+      .filter(({ JobName }) => JobName === name);
+  fake.behaviour.glueRuns = [{ ...failed, CompletedOn: Date.now() / 1000 }];
+  const asked = fake.requests.length;
+  const cancelled = service.cancel(id);
+  await vi.waitUntil(() => fake.requests.slice(asked).some(({ target: op }) => op === "AWSGlue.GetJobRuns"));
+  expect(stops()).toEqual([]);
+  fake.behaviour.glueRuns = [failed, second];
+  await cancelled;
+  expect(stops()).toEqual([{ JobName: name, JobRunIds: [`${run}_attempt_1`] }]);
   // That it is over by now is an answer, too.
+  fake.behaviour.glueRuns = [failed, { ...second, JobRunState: "SUCCEEDED" }];
   await expect(service.cancel(id)).rejects.toMatchObject({
     code: "GLUE_STOP_FAILED",
     message: `Glue can't stop ${id}: is over`,
     hint: expect.stringContaining("glue-connect status"),
   });
-  expect(JSON.parse(fake.requests.at(-1)?.body ?? "")).toEqual({ JobName: name, JobRunIds: [`${run}_attempt_1`] });
+  expect(stops()).toHaveLength(2);
   const other = { ...failed, Id: `${run}_attempt_2`, Attempt: 2, JobRunState: "TIMEOUT", ErrorMessage: "too long" };
   fake.behaviour.glueRuns = [failed, { ...second, JobRunState: "FAILED" }, other];
   expect(await service.get(id)).toMatchObject({ id, phase: "failed", state: "TIMEOUT", reason: "too long" });
-  fake.behaviour.glueRuns = [];
-  expect(await service.dashboard(id)).toMatch(/^https:/);
+  // Glue doesn't try that again, though it might be tried twice more.
+  fake.behaviour.glueRuns = [{ ...failed, JobRunState: "TIMEOUT", CompletedOn: Date.now() / 1000 }];
+  expect(await service.get(id)).toMatchObject({ id, phase: "failed", state: "TIMEOUT" });
 });
 
 test("every request is one that the services' own models allow", async () => {
