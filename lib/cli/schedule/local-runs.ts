@@ -10,6 +10,7 @@ import {
   readFileSync,
   rmSync,
   statSync,
+  writeFileSync,
 } from "node:fs";
 import { hostname } from "node:os";
 import path from "node:path";
@@ -31,6 +32,8 @@ export interface LocalRunsOptions {
   readonly options: readonly string[];
   /** Each run has a folder in it, with its output, its report and its process. */
   readonly folder: string;
+  /** The name of the state that the runs belong to. Other states of the project have theirs in the same folder. */
+  readonly state: () => Promise<string>;
   /** Where the processes work: the configuration's folder. */
   readonly cwd: string;
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -68,14 +71,26 @@ export function createLocalRuns(options: LocalRunsOptions): RunStarter {
       report: file("report.json"),
       lock: file("lock"),
       starts: file("starts"),
+      state: file("state"),
     };
+  };
+  let known: string | undefined;
+  const stateName = async () => {
+    known ??= await options.state();
+    return known;
+  };
+  const makeFolder = async (run: string): Promise<void> => {
+    const { own, state } = files(run);
+    const name = await stateName();
+    mkdirSync(own, { recursive: true });
+    writeFileSync(state, name);
   };
 
   /** @throws UserError `RUN_NOT_STARTED` with what the process said when it ended before it began. */
   const launch = async (request: RunInChain): Promise<void> => {
     const { run } = request;
-    const { own, claim, report, starts } = files(run.id);
-    mkdirSync(own, { recursive: true });
+    const { claim, report, starts } = files(run.id);
+    await makeFolder(run.id);
     const output = openSync(outputOf(folder, run.id), "a");
     appendFileSync(starts, "x");
     const [program = process.execPath, ...before] = options.command;
@@ -117,8 +132,8 @@ export function createLocalRuns(options: LocalRunsOptions): RunStarter {
     async start(request) {
       const { run } = request;
       if (isForeign(run)) throw elsewhere(run);
-      const { own, claim, lock } = files(run.id);
-      mkdirSync(own, { recursive: true });
+      const { claim, lock } = files(run.id);
+      await makeFolder(run.id);
       await withFileLock(lock, async () => {
         if (claimantOf(claim) !== undefined) return;
         await checkCurrent(request);
@@ -133,7 +148,7 @@ export function createLocalRuns(options: LocalRunsOptions): RunStarter {
         if (isOverdue(run, new Date())) return { state: "TIMEOUT", reason: elsewhere(run).message };
         return { state: run.state === "STOPPING" || run.state === "STARTING" ? run.state : "RUNNING" };
       }
-      const { own, claim, report, lock, starts } = files(run.id);
+      const { claim, report, lock, starts } = files(run.id);
       const claimant = claimantOf(claim);
       if (claimant?.alive) {
         // It was asked to stop by a scheduler that is no more, or that asked in vain.
@@ -154,7 +169,7 @@ export function createLocalRuns(options: LocalRunsOptions): RunStarter {
         };
       }
       // Nobody saw its end: perhaps the machine went down. The same run is started again.
-      mkdirSync(own, { recursive: true });
+      await makeFolder(run.id);
       return withFileLock(lock, async (): Promise<Observation> => {
         if (claimantOf(claim)?.alive) return { state: "RUNNING" };
         await checkCurrent(request);
@@ -173,7 +188,9 @@ export function createLocalRuns(options: LocalRunsOptions): RunStarter {
         const chain = chainOfRun(id);
         const time = chain === undefined ? undefined : stampOfChain(chain);
         if (time === undefined || time >= before) continue;
-        const { own, claim, lock } = files(id);
+        const { own, claim, lock, state } = files(id);
+        // Of another state's chains nothing is known here; they may still want to know how it ended.
+        if (textOf(state) !== (await stateName())) continue;
         // One that its chain has given up may still be at work.
         const remove = async () => {
           if (!claimantOf(claim)?.alive) rmSync(own, { recursive: true, force: true });
@@ -222,6 +239,14 @@ function outcomeOf(report: string): Observation | undefined {
     const reason = error === undefined ? {} : { reason: `${error.code}: ${error.message}` };
     if (state === "SUCCEEDED") return { state };
     return { state: state === "STOPPED" ? "STOPPED" : "FAILED", ...reason };
+  } catch {
+    return undefined;
+  }
+}
+
+function textOf(file: string): string | undefined {
+  try {
+    return readFileSync(file, "utf8");
   } catch {
     return undefined;
   }

@@ -6,7 +6,9 @@ import type { Definitions } from "../../glue/config/schedule-schema.js";
 import type { Settings } from "../../glue/config/schema.js";
 import { describeFailure } from "../../glue/failure.js";
 import { type Control, createControl } from "../../glue/schedule/control.js";
+import { placesIn } from "../../glue/schedule/places.js";
 import { hasProperties } from "../../glue/schedule/run-properties.js";
+import { namespaceOf } from "../../glue/schedule/scheduler.js";
 import type { RunStarter } from "../../glue/schedule/starter.js";
 import type { Logger } from "../../logger.js";
 import { createObjectStore } from "../../storage/create-object-store.js";
@@ -101,6 +103,7 @@ export function runStarter(schedule: Schedule, io: CliIo, log: Logger, signal: A
     // Said only where it has to be: it goes over SPARK_REMOTE.
     options: [...schedule.options, ...(settings.target === "local" ? [] : ["--target", "local"])],
     folder: schedule.runs,
+    state: () => namespaceOf(schedule.store, placesIn(schedule.state)),
     cwd: folder,
     env: { ...io.env, GLUE_CONNECT_HOME: home },
     log,

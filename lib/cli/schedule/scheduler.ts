@@ -3,7 +3,8 @@ import type { Command } from "commander";
 import { ExitCode, UserError } from "../../errors.js";
 import type { Definitions } from "../../glue/config/schedule-schema.js";
 import { processMark } from "../../glue/process-mark.js";
-import { createScheduler } from "../../glue/schedule/scheduler.js";
+import { placesIn } from "../../glue/schedule/places.js";
+import { createScheduler, readTrigger } from "../../glue/schedule/scheduler.js";
 import type { Clock } from "../../glue/schedule/starter.js";
 import type { Logger } from "../../logger.js";
 import { isFileUri } from "../../storage/uri.js";
@@ -19,6 +20,7 @@ const S3_POLL_MS = 10_000;
 /** The machine's time. */
 export const systemClock: Clock = {
   now: () => new Date(),
+  elapsed: () => performance.now(),
   wait: (ms, signal) => sleep(ms, undefined, { signal }).catch(() => undefined),
 };
 
@@ -71,15 +73,16 @@ export function needsTriggers({ triggers }: Definitions): void {
   });
 }
 
-async function tellTriggers({ definitions, control, state }: Schedule, log: Logger): Promise<void> {
+async function tellTriggers({ definitions, store, state }: Schedule, log: Logger): Promise<void> {
   const idle: string[] = [];
   for (const [name, { type }] of Object.entries(definitions.triggers)) {
-    const record = await control.trigger(name);
-    if (type !== "ON_DEMAND" && record.state !== "ACTIVATED") idle.push(`${name} is ${record.state}`);
+    // Seen for the first time, it is activated by startOnCreation.
+    const { value } = await readTrigger(store, placesIn(state), name, definitions.triggers[name], new Date());
+    if (type !== "ON_DEMAND" && value.state !== "ACTIVATED") idle.push(`${name} is ${value.state}`);
   }
   log.info(`scheduler of ${Object.keys(definitions.triggers).length} triggers, with its state in ${state}`);
   if (idle.length === 0) return;
-  log.warn(`these don't fire until \`glue-connect trigger start\` or startOnCreation: ${idle.join(", ")}`);
+  log.warn(`these don't fire until \`glue-connect trigger start\`: ${idle.join(", ")}`);
 }
 
 /** A scheduler runs for weeks: its lines say when. */

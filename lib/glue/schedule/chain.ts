@@ -175,7 +175,8 @@ export function endChain(chain: Chain, now: Date): Chain {
 export function refuseChain(chain: Chain, reason: string, now: Date): Chain {
   const runs = Object.values(chain.runs).map((run): [string, JobRun] => [
     run.id,
-    { ...run, state: "ERROR", reason, ended: now.toISOString() },
+    // What a resumed run takes over has gone well, or not, before.
+    isOver(run) ? run : { ...run, state: "ERROR", reason, ended: now.toISOString() },
   ]);
   return { ...chain, state: "ERROR", reason, runs: Object.fromEntries(runs), ended: now.toISOString() };
 }

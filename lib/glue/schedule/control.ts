@@ -8,7 +8,7 @@ import { beginChain, resumeChain } from "./chain.js";
 import { changeDocument, readDocument } from "./documents.js";
 import { type Cause, type Chain, chainOfRun, dayOfChain, isOver, type JobRun } from "./model.js";
 import { placesIn } from "./places.js";
-import { namespaceOf, readTrigger, startChain } from "./scheduler.js";
+import { namespaceOf, startChain } from "./scheduler.js";
 import { activate, deactivate, newTrigger, type TriggerRecord } from "./triggers.js";
 
 /** Which state, and whose triggers. */
@@ -22,6 +22,7 @@ export interface ControlOptions {
 
 /** What people ask of triggers, workflows and runs. A scheduler on the same state does it. */
 export interface Control {
+  /** What a trigger is now, or will be when a scheduler sees it for the first time. Only looks: nothing is activated by it. */
   trigger(name: string): Promise<TriggerRecord>;
   /**
    * Glue's StartTrigger: an ON_DEMAND one fires, any other becomes ACTIVATED.
@@ -94,7 +95,8 @@ export function createControl({ store, folder, definitions, now }: ControlOption
 
   return {
     async trigger(name) {
-      return (await readTrigger(store, places, name, known(name), now())).value;
+      const trigger = known(name);
+      return (await readDocument<TriggerRecord>(store, places.trigger(name)))?.value ?? newTrigger(trigger, now());
     },
 
     async startTrigger(name) {

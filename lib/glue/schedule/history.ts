@@ -1,7 +1,8 @@
+import type { Logger } from "../../logger.js";
 import type { ObjectStore } from "../../storage/object-store.js";
 import { changeDocument, readDocument } from "./documents.js";
 import { type EventRecord, notBefore as noEventsBefore } from "./events.js";
-import { type Chain, stampOfChain } from "./model.js";
+import { type Cause, type Chain, stampOfChain } from "./model.js";
 import type { Places } from "./places.js";
 import { noFiringsBefore, type TriggerRecord } from "./triggers.js";
 
@@ -20,6 +21,10 @@ export interface PruneHistory {
   readonly places: Places;
   /** Chains of firings from before the day of this time may go. */
   readonly before: Date;
+  /** Triggers of the configuration. What any other has waiting from before then holds up nothing, and is given up. Default: there is no other. */
+  readonly triggers?: readonly string[];
+  /** Is told of what is given up. */
+  readonly log?: Logger;
 }
 
 /**
@@ -28,17 +33,20 @@ export interface PruneHistory {
  *
  * @returns the time up to which the history is closed; `undefined` when nothing was ever deleted.
  */
-export async function pruneHistory({ store, places, before }: PruneHistory): Promise<Date | undefined> {
+export async function pruneHistory(options: PruneHistory): Promise<Date | undefined> {
+  const { store, places, before } = options;
   const known = await closedUntil(store, places);
-  const wanted = startOfDay(before.getTime());
-  const oldest = await oldestDay(store, places);
-  if (oldest === undefined || oldest >= wanted) return known;
+  const last = await lastDayBefore(store, places, startOfDay(before.getTime()));
+  if (last === undefined) return known;
+  // No further than what is deleted: a clock that is years ahead closes no years.
+  const wanted = last + DAY_MS;
   let until = wanted;
+  const isOwn = ownOf(options);
   for await (const { uri } of store.list(places.triggers)) {
-    until = Math.min(until, await keepTrigger(store, uri, wanted));
+    until = Math.min(until, await keepTrigger(options, uri, wanted, isOwn(uri)));
   }
   for await (const { uri } of store.list(places.watches)) {
-    until = Math.min(until, await keepWatch(store, uri, wanted));
+    until = Math.min(until, await keepWatch(options, uri, wanted, isOwn(uri)));
   }
   // After the triggers: what they had waiting has begun since, or is still there.
   until = startOfDay(Math.min(until, await oldestAtWork(store, places, until, known)));
@@ -63,21 +71,49 @@ async function closedUntil(store: ObjectStore, places: Places): Promise<Date | u
   return history === undefined ? undefined : new Date(history.value.closed);
 }
 
-/** From now on no older firing is decided on. */
-async function keepTrigger(store: ObjectStore, uri: string, time: number): Promise<number> {
+/** Whether the record of a trigger, or of what it has seen, is one of the configuration's. */
+function ownOf({ places, triggers }: PruneHistory): (uri: string) => boolean {
+  if (triggers === undefined) return () => true;
+  const nameOf = (uri: string) => uri.slice(uri.lastIndexOf("/") + 1);
+  const own = new Set(triggers.map((name) => nameOf(places.trigger(name))));
+  return (uri) => own.has(nameOf(uri));
+}
+
+/**
+ * From now on no older firing is decided on. A scheduler may have been killed before what it decided on had begun, and the trigger may
+ * be gone from the configuration since: nobody would ever begin it.
+ */
+async function keepTrigger({ store, log }: PruneHistory, uri: string, time: number, isOwn: boolean): Promise<number> {
+  let given: readonly string[] = [];
+  const isLate = (pending: string) => !isOwn && Date.parse(pending) < time;
   const document = await changeDocument<TriggerRecord>(store, uri, (record) => {
-    const next = record === undefined ? undefined : noFiringsBefore(record, new Date(time));
+    if (record === undefined) return undefined;
+    given = record.pending.filter(isLate);
+    const next = noFiringsBefore(record, new Date(time));
+    if (given.length > 0) return { ...next, pending: next.pending.filter((pending) => !isLate(pending)) };
     return next === record ? undefined : next;
   });
+  sayGivenUp(log, uri, given);
   return Math.min(time, ...(document?.value.pending ?? []).map((pending) => Date.parse(pending)));
 }
 
-async function keepWatch(store: ObjectStore, uri: string, time: number): Promise<number> {
+async function keepWatch({ store, log }: PruneHistory, uri: string, time: number, isOwn: boolean): Promise<number> {
+  let given: readonly string[] = [];
+  const isLate = (cause: Cause) => !isOwn && Date.parse(cause.time) < time;
   const document = await changeDocument<EventRecord>(store, uri, (record) => {
-    const next = record === undefined ? undefined : noEventsBefore(record, new Date(time));
+    if (record === undefined) return undefined;
+    given = record.pending.filter(isLate).map((cause) => cause.time);
+    const next = noEventsBefore(record, new Date(time));
+    if (given.length > 0) return { ...next, pending: next.pending.filter((cause) => !isLate(cause)) };
     return next === record ? undefined : next;
   });
+  sayGivenUp(log, uri, given);
   return Math.min(time, ...(document?.value.pending ?? []).map((cause) => Date.parse(cause.time)));
+}
+
+function sayGivenUp(log: Logger | undefined, uri: string, times: readonly string[]): void {
+  if (times.length === 0) return;
+  log?.warn(`${uri} is of no trigger in the configuration any more: its firings of ${times.join(", ")} are given up`);
 }
 
 /** The earliest firing of a chain that isn't over, if it is before `until`. */
@@ -99,12 +135,16 @@ async function oldestAtWork(
   return oldest;
 }
 
-async function oldestDay(store: ObjectStore, places: Places): Promise<number | undefined> {
+/** The last day with chains that is before a time. */
+async function lastDayBefore(store: ObjectStore, places: Places, time: number): Promise<number | undefined> {
+  let last: number | undefined;
   for await (const { uri } of store.list(places.chains)) {
     const day = dayOfUri(uri);
-    if (day !== undefined) return day;
+    if (day === undefined) continue;
+    if (day >= time) break;
+    last = day;
   }
-  return undefined;
+  return last;
 }
 
 async function daysBefore(store: ObjectStore, places: Places, closed: Date): Promise<Set<string>> {

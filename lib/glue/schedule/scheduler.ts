@@ -55,6 +55,8 @@ const AT_A_TIME = 8;
 const KEEP_DAYS = 90;
 /** Days are what is deleted at a time: looking more often finds nothing. */
 const PRUNE_EVERY_MS = 3_600_000;
+/** A clock that was set is found out by it. */
+const MOST_DRIFT_MS = 60_000;
 
 /** A scheduler for a configuration's triggers. It holds nothing that isn't in the store, and may be killed at any time. */
 export function createScheduler(options: SchedulerOptions): Scheduler {
@@ -70,6 +72,7 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
   let namespace: string | undefined;
   const keepMs = (definitions.scheduler.history?.keepDays ?? KEEP_DAYS) * 86_400_000;
   let prunedAt = Number.NEGATIVE_INFINITY;
+  const isSteady = steadiness(clock);
   /** A chain has begun that nobody has looked at yet. */
   let fired = false;
 
@@ -211,10 +214,12 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
   /** Deletes what nobody wants to know any more. */
   const prune = (signal: AbortSignal) =>
     attempt("deleting old history", async () => {
+      // A machine may come up with a clock that is years ahead, and is set right soon after.
+      if (!isSteady()) return;
       const now = await beat();
       // A clock that goes wrong, this machine's or the store's, deletes nothing.
       const before = new Date(Math.min(now, clock.now().getTime()) - keepMs);
-      const closed = await pruneHistory({ store, places, before });
+      const closed = await pruneHistory({ store, places, before, triggers: Object.keys(definitions.triggers), log });
       if (closed !== undefined) await options.starter.forget?.(closed, signal);
       for await (const { uri, modified } of store.list(places.schedulers))
         if (modified < before) await store.delete(uri);
@@ -302,6 +307,20 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
       await runUntil(signal);
       await leave().catch(() => undefined);
     },
+  };
+}
+
+/** Tells, at each look, whether a clock has gone on for an hour without being set. */
+function steadiness({ now, elapsed }: Clock): () => boolean {
+  if (elapsed === undefined) return () => true;
+  const look = () => ({ wall: now().getTime(), elapsed: elapsed() });
+  let last = look();
+  let since = last.elapsed;
+  return () => {
+    const next = look();
+    if (Math.abs(next.wall - last.wall - (next.elapsed - last.elapsed)) > MOST_DRIFT_MS) since = next.elapsed;
+    last = next;
+    return next.elapsed - since >= PRUNE_EVERY_MS;
   };
 }
 

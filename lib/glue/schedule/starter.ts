@@ -59,6 +59,8 @@ export interface RunStarter {
 /** Time as the scheduler sees it; tests and `trigger test` have one of their own. */
 export interface Clock {
   now(): Date;
+  /** Milliseconds from some moment on, which nobody can set. One that can't be set itself has none. */
+  elapsed?(): number;
   /** Waits; returns early when the signal is aborted. */
   wait(ms: number, signal: AbortSignal): Promise<void>;
 }

@@ -41,6 +41,7 @@ const runs = (startTimeoutMs: number) =>
     ],
     options: [],
     folder: path.join(folder, "runs"),
+    state: async () => "n",
     cwd: folder,
     env: process.env,
     log: silentLogger,
@@ -75,6 +76,7 @@ test("what is kept of runs that are over is deleted with their history; what is 
     command: [process.execPath, "-e", "require('fs').writeFileSync('started', '')"],
     options: [],
     folder: own,
+    state: async () => "n",
     cwd: folder,
     env: process.env,
     log: silentLogger,
@@ -84,6 +86,7 @@ test("what is kept of runs that are over is deleted with their history; what is 
   for (const { run } of [over, atWork, later]) {
     await mkdir(path.join(own, run.id), { recursive: true });
     await writeFile(path.join(own, run.id, "output.log"), "it said");
+    await writeFile(path.join(own, run.id, "state"), "n");
     const owner = run === atWork.run ? identifyProcess(process.pid) : { pid: process.pid, began: "long ago" };
     await writeFile(path.join(own, run.id, "process.json"), JSON.stringify(owner));
   }
@@ -97,3 +100,34 @@ test("what is kept of runs that are over is deleted with their history; what is 
   await expect(local.observe(lost)).rejects.toMatchObject({ code: "RUN_OVERTAKEN" });
   expect(existsSync(path.join(folder, "started"))).toBe(false);
 });
+
+test("a run of another state, whose history is kept for longer, is found as it ended and isn't started again", async () => {
+  const shared = path.join(folder, "shared");
+  const runsOf = (state: string) =>
+    createLocalRuns({
+      // It begins, tells how it ended, and that it was there.
+      command: [
+        process.execPath,
+        "-e",
+        `const fs = require("fs");
+         fs.appendFileSync("ran", "x");
+         fs.writeFileSync(process.argv[process.argv.indexOf("--report-file") + 1], '{"state":"SUCCEEDED"}');
+         fs.writeFileSync(process.env.GLUE_CONNECT_RUN_CLAIM, '{"pid":1,"began":"long ago"}');`,
+        "--",
+      ],
+      options: [],
+      folder: shared,
+      state: async () => state,
+      cwd: folder,
+      env: process.env,
+      log: silentLogger,
+    });
+  const one = aRun("2026-01-05");
+  const running = { ...one, run: { ...one.run, handle: await runsOf("prod").start(one), state: "RUNNING" as const } };
+  await runsOf("dev").forget?.(new Date("2026-01-09T00:00:00Z"));
+  const later = runsOf("prod");
+  expect(await later.observe(running)).toEqual({ state: "SUCCEEDED" });
+  expect(await readFile(path.join(folder, "ran"), "utf8")).toBe("x");
+  await later.forget?.(new Date("2026-01-09T00:00:00Z"));
+  expect(await readdir(shared)).toEqual([]);
+}, 60_000);

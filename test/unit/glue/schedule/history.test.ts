@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { pruneHistory } from "../../../../lib/glue/schedule/history.js";
 import { placesIn } from "../../../../lib/glue/schedule/places.js";
 import { createSimulatedClock } from "../../../../lib/glue/schedule/simulate.js";
 import { createMemoryStore, type ObjectStore } from "../../../../lib/storage/index.js";
@@ -187,4 +188,98 @@ describe("history", () => {
     const events = (await other.chains()).filter(({ cause }) => cause.events !== undefined);
     expect(events.map(({ state }) => state)).toEqual(["COMPLETED"]);
   });
+
+  test("a clock that is ten years ahead for some minutes deletes nothing", async () => {
+    const clock = settableClock(START);
+    const store = createMemoryStore(clock.now);
+    const world = createWorld(config(), { store, clock });
+    const run = async ({ scheduler }: typeof world, minutes: number) => {
+      for (let passed = 0; passed < minutes; passed += 2) {
+        clock.pass(120_000);
+        await scheduler.tick();
+      }
+    };
+    await world.control.startTrigger("now");
+    await run(world, 90);
+    const chains = await keysOf(store, places.chains);
+    expect(chains).toHaveLength(1);
+    clock.set(TEN_YEARS);
+    await run(world, 50);
+    // Also when the scheduler itself begins with it.
+    const other = createWorld(config(), { store, clock });
+    await run(other, 50);
+    clock.set(-TEN_YEARS);
+    await run(other, 90);
+    await run(world, 2);
+    expect(await keysOf(store, places.chains)).toEqual(expect.arrayContaining(chains));
+    expect(await keysOf(store, places.history)).toEqual([]);
+  });
+
+  test("one that stays ahead closes no more than what there was, and what is started when it is right again runs", async () => {
+    const world = createWorld(config());
+    await world.scheduler.tick();
+    await hours(world, 2 * 24);
+    const before = new Date(world.clock.now().getTime() + TEN_YEARS);
+    const closed = await pruneHistory({ store: world.store, places, before });
+    expect(closed?.toISOString()).toBe("2026-01-07T00:00:00.000Z");
+    expect(await daysOf(world)).toEqual([]);
+    await hours(world, 1);
+    await world.control.startTrigger("now");
+    await world.pass(3);
+    expect(await world.runs()).toEqual(["b SUCCEEDED"]);
+    await hours(world, 24);
+    expect(await world.runs()).toEqual(["b SUCCEEDED", "a SUCCEEDED"]);
+  });
+
+  test("what a trigger that isn't in the configuration any more has left waiting holds up nothing", async () => {
+    const world = createWorld(config());
+    await world.scheduler.tick();
+    await hours(world, 13);
+    const time = "2026-01-05T12:00:00.000Z";
+    const gone = { state: "ACTIVATED", since: START.toISOString(), pending: [time] };
+    const value = { ...gone, schedule: "cron(0 12 * * ? *)", through: time };
+    await world.store.put(places.trigger("nightly"), JSON.stringify({ value }));
+    const events = { since: START.toISOString(), seen: [], waiting: [], pending: [{ time, key: "k", events: [] }] };
+    await world.store.put(places.events("arrivals"), JSON.stringify({ value: events }));
+    await hours(world, 4 * 24 + 12);
+    expect(await daysOf(world)).toEqual(["2026-01-08", "2026-01-09"]);
+    const givenUp = world.said.filter((line) => line.endsWith(`its firings of ${time} are given up`));
+    expect(givenUp.map((line) => line.split(" ")[0])).toEqual([places.trigger("nightly"), places.events("arrivals")]);
+  });
+
+  test("what a trigger of the configuration has left waiting keeps its day", async () => {
+    const world = createWorld(config());
+    await world.scheduler.tick();
+    await hours(world, 5 * 24);
+    await world.store.put(
+      places.trigger("daily"),
+      JSON.stringify({ value: { state: "DEACTIVATED", since: "", pending: ["2026-01-08T12:00:00.000Z"] } }),
+    );
+    const before = new Date("2026-01-10T00:00:00Z");
+    const closed = await pruneHistory({ store: world.store, places, before, triggers: ["daily"] });
+    expect(closed?.toISOString()).toBe("2026-01-08T00:00:00.000Z");
+  });
 });
+
+const TEN_YEARS = 3_652 * 86_400_000;
+
+/** A machine's clock: somebody may set it, also back. */
+function settableClock(from: Date) {
+  let now = from.getTime();
+  let elapsed = 0;
+  return {
+    now: () => new Date(now),
+    elapsed: () => elapsed,
+    wait: async () => {},
+    pass: (ms: number) => {
+      now += ms;
+      elapsed += ms;
+    },
+    set: (ms: number) => {
+      now += ms;
+    },
+    advanceTo: (time: Date) => {
+      now = time.getTime();
+    },
+  };
+}

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { createWorld, hourly, jobs, on } from "./world.js";
+import { createWorld, FOLDER, hourly, jobs, on } from "./world.js";
 
 describe("SCHEDULED", () => {
   test("fires when it is due, and counts from its activation", async () => {
@@ -17,6 +17,16 @@ describe("SCHEDULED", () => {
     await world.pass(120);
     expect(await world.runs()).toEqual(["a SUCCEEDED", "a SUCCEEDED", "a SUCCEEDED"]);
     expect(world.scheduler.nextFiring()?.toISOString()).toBe("2026-01-05T04:00:00.000Z");
+  });
+
+  test("looking at a trigger activates nothing: it has missed nothing when a scheduler sees it for the first time", async () => {
+    const world = createWorld({ jobs, triggers: { hourly } });
+    expect(await world.control.trigger("hourly")).toMatchObject({ state: "ACTIVATED" });
+    for await (const { uri } of world.store.list(FOLDER)) expect.unreachable(uri);
+    await world.at("2026-01-12T00:30:00Z");
+    expect(await world.runs()).toEqual([]);
+    await world.pass(31);
+    expect(await world.runs()).toEqual(["a SUCCEEDED"]);
   });
 
   test("CREATED, ACTIVATED, DEACTIVATED, ACTIVATED: it fires only while it is ACTIVATED, and makes up for nothing", async () => {

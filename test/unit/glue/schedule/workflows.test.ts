@@ -127,6 +127,28 @@ describe("workflows", () => {
     expect(world.starter.started).toHaveLength(7);
   });
 
+  test("a resumption that is refused leaves alone what it has taken over, and can be resumed itself", async () => {
+    const world = createWorld(config({ maxConcurrentRuns: 1 }));
+    world.result("b", { state: "FAILED" }, { state: "FAILED" }, { state: "SUCCEEDED" });
+    const first = await world.control.runWorkflow("w", {});
+    await world.pass(5);
+    await world.control.resumeWorkflow(first, []);
+    await world.pass(1);
+    const refused = await world.control.resumeWorkflow(first, []);
+    await world.pass(6);
+    const chain = await world.control.chain(refused);
+    expect(chain).toMatchObject({ state: "ERROR", reason: expect.stringContaining("ConcurrentRunsExceeded") });
+    expect(Object.values(chain.runs).map(({ job, state }) => `${job} ${state}`)).toEqual(["a SUCCEEDED", "b ERROR"]);
+    const last = await world.control.resumeWorkflow(refused, []);
+    await world.pass(6);
+    const runs = Object.values((await world.control.chain(last)).runs);
+    expect(runs.map(({ job, state, carried = false }) => `${job} ${state} ${carried}`)).toEqual([
+      "a SUCCEEDED true",
+      "b SUCCEEDED false",
+      "c SUCCEEDED false",
+    ]);
+  });
+
   test("resuming starts both runs of a job that one trigger starts twice", async () => {
     const twice = {
       type: "ON_DEMAND",
