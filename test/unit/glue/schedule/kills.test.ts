@@ -340,5 +340,5 @@ describe("two schedulers on one store, killed and paused at random steps", () =>
     });
     expect(check(result)).toBeGreaterThanOrEqual(30);
     expect(result.happened.kills).toBeGreaterThan(20);
-  }, 60_000);
+  }, 180_000);
 });
