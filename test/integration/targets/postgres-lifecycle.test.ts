@@ -198,7 +198,12 @@ describe("whoever starts it", () => {
     const { dataFolder } = JSON.parse(readFileSync(join(home, "postgres.json"), "utf8")) as { dataFolder: string };
     // For whoever isn't root a closed folder of their own is no obstacle.
     expect(dataFolder.startsWith(home)).toBe(serviceAccount() === undefined);
-    if (!dataFolder.startsWith(home)) onTestFinished(() => rmSync(join(dataFolder, ".."), { recursive: true }));
+    if (!dataFolder.startsWith(home)) {
+      onTestFinished(async () => {
+        await localDown(["postgres"], { home });
+        rmSync(join(dataFolder, ".."), { recursive: true });
+      });
+    }
     await query(first.url, "create table kept as select 1 as a");
     await localDown(["postgres"], { home });
 
