@@ -1,7 +1,10 @@
 import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { pathToFileURL } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import { writeFiles } from "../../jobs/keyspaces-diff/files.js";
+import { claimFolder, completeFolder } from "../../jobs/keyspaces-diff/folders.js";
 import * as f from "../../lib/spark/functions/index.js";
+import { createObjectStore } from "../../lib/storage/index.js";
 import { stepsOf } from "../harness/report.js";
 import { type ResultRow, rateTable, resultTable, stepTable, verdictTable } from "../harness/results.js";
 import { type Contender, inTurn, OURS } from "../harness/turns.js";
@@ -20,6 +23,8 @@ interface RowPlan {
   readonly name: string;
   readonly format: Format;
   readonly rows: number;
+  /** Whether the exports are those of another tool: without our manifest, so that nothing says their schema and that keys are unique. */
+  readonly foreign?: true;
 }
 
 /**
@@ -33,6 +38,7 @@ export async function keyspacesDiff(context: BenchContext): Promise<string> {
     { name: `Parquet, ${(rows * 5).toLocaleString("en-US")} rows`, format: "parquet", rows: rows * 5 },
     { name: "JSON", format: "json", rows },
     { name: "CSV", format: "csv", rows },
+    { name: "Parquet, exports of another tool", format: "parquet", rows, foreign: true },
   ];
   const results: ResultRow[] = [];
   const chosen = plans.filter(({ name }) => name.includes(context.only ?? ""));
@@ -43,9 +49,10 @@ export async function keyspacesDiff(context: BenchContext): Promise<string> {
   const written = await writes(context);
   results.push(...written);
   return [
-    "Seconds are wall clock of the whole client process; ratio is a peer's time over ours; CPU in seconds, without Cassandra's. Ours also holds",
-    "the keys of both exports to be unique, and counts what it wrote. Upserts: `original` has the settings of the AWS samples, `best` writes rows",
-    "of a partition together. Deletes: the connector has none in PySpark, so its rows are overwritten with NULLs that expire (`ttl`).",
+    "Seconds are wall clock of the whole client process; ratio is a peer's time over ours; CPU in seconds, without Cassandra's. The exports are as",
+    "keyspaces-export leaves them, and for all the same files; those of another tool have no manifest, so that ours also holds their keys to be",
+    "unique. Ours counts what it wrote. Upserts: `original` has the settings of the AWS samples, `best` writes rows of a partition together.",
+    "Deletes: the connector has none in PySpark, so its rows are overwritten with NULLs that expire (`ttl`).",
     "",
     ...(written.length === 0 ? [] : [rateTable(written, ["write", "delete"]), ""]),
     verdictTable(results, DOCUMENTED),
@@ -73,11 +80,17 @@ class Exports {
   readonly #context: BenchContext;
   readonly #plan: RowPlan;
   readonly #folder: string;
+  readonly #uris: Record<"past" | "current", string>;
 
   constructor(context: BenchContext, plan: RowPlan, folder: string) {
     this.#context = context;
     this.#plan = plan;
     this.#folder = folder;
+    this.#uris = { past: this.#uri("past"), current: this.#uri("current") };
+  }
+
+  #uri(name: string): string {
+    return pathToFileURL(join(this.#folder, name)).href;
   }
 
   async make(): Promise<void> {
@@ -98,7 +111,6 @@ class Exports {
     const { servers, root } = this.#context;
     const out = join(this.#folder, OURS);
     const report = join(this.#folder, "report.json");
-    const uri = (name: string) => pathToFileURL(join(this.#folder, name)).href;
     return {
       name: OURS,
       prepare: () => rm(out, { recursive: true, force: true }),
@@ -107,8 +119,8 @@ class Exports {
           process.execPath,
           join(root, "dist", "lib", "cli", "main.js"),
           ...["run", "keyspaces-incremental-export", "--JOB_NAME", "bench", "--KEYSPACE_NAME", "bench"],
-          ...["--TABLE_NAME", "random_access", "--S3URI", uri(OURS), "--FORMAT", this.#plan.format],
-          ...["--DISTINCT_KEYS", KEYS, "--PASTURI", uri("past"), "--CURRENTURI", uri("current")],
+          ...["--TABLE_NAME", "random_access", "--S3URI", this.#uri(OURS), "--FORMAT", this.#plan.format],
+          ...["--DISTINCT_KEYS", KEYS, "--PASTURI", this.#uris.past, "--CURRENTURI", this.#uris.current],
           ...["--report-file", report],
         ],
         env: servers.environment,
@@ -129,7 +141,7 @@ class Exports {
           python,
           join(root, "bench", "peers", "keyspaces_diff.py"),
           ...["--variant", variant, "--keys", KEYS, "--format", this.#plan.format, "--out", out],
-          ...["--past", join(this.#folder, "past"), "--current", join(this.#folder, "current")],
+          ...["--past", fileURLToPath(this.#uris.past), "--current", fileURLToPath(this.#uris.current)],
         ],
         env: servers.peerEnvironment,
       },
@@ -137,11 +149,28 @@ class Exports {
     };
   }
 
-  async #write(name: string, sql: string): Promise<void> {
+  async #write(name: "past" | "current", sql: string): Promise<void> {
     const { session } = this.#context.servers;
-    const { format } = this.#plan;
-    const writer = (await session.sql(sql)).write.format(format);
-    await (format === "csv" ? writer.options({ header: true, escape: '"' }) : writer).save(join(this.#folder, name));
+    const { format, foreign, rows } = this.#plan;
+    const table = await session.sql(sql);
+    if (foreign === true) {
+      const writer = table.write.format(format);
+      await (format === "csv" ? writer.options({ header: true, escape: '"' }) : writer).save(join(this.#folder, name));
+      return;
+    }
+    const store = createObjectStore();
+    const claimed = await claimFolder(store, this.#uri(name), "snapshot", {
+      kind: "export",
+      runId: "bench",
+      keyspace: "bench",
+      table: "random_access",
+      format,
+      keys: KEYS.split(","),
+    });
+    const rowSchema = await table.schema();
+    await writeFiles(table, rowSchema, claimed.uri, format);
+    await completeFolder(store, claimed, { rowSchema, rows });
+    this.#uris[name] = claimed.uri;
   }
 
   /** The kinds of all rows, and the sums of their keys and new values, are known. */

@@ -240,6 +240,12 @@ export async function openFolder(
   return { uri, files, manifest, isMarked: manifest !== undefined || hasSuccess };
 }
 
+/** Whether the files are those of a whole export by the table's primary key, and nothing else: then no row is there twice. */
+export function holdsKeysOnce({ manifest }: Folder, keys: readonly string[]): boolean {
+  if (manifest?.kind !== "export" || manifest.files === undefined || manifest.keys === undefined) return false;
+  return manifest.keys.every((name) => keys.includes(name));
+}
+
 /** When the export began that a folder holds, or leads to; `undefined` when it doesn't say. */
 export async function exportTime(store: ObjectStore, location: string): Promise<Date | undefined> {
   const at = (await readManifest(store, plainUri(location)))?.exportedAt;

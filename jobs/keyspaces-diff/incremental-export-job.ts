@@ -8,7 +8,8 @@ export const diffArguments = {
     default: "both",
   }),
   duplicates: arg.choice(["fail", "report", "skip"], {
-    description: "When keys are not unique in an export: fail, report them and go on, or don't look",
+    description:
+      "When keys are not unique in an export: fail, report them and go on, or don't look. Those of keyspaces-export are, by the table's primary key",
     default: "fail",
   }),
   allow_empty: arg.boolean({

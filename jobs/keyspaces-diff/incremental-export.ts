@@ -15,7 +15,15 @@ import type { FileFormat } from "./arguments.js";
 import type { Cells } from "./cells.js";
 import { tableText } from "./cluster.js";
 import { foreignSchema, readFiles, readForeign, writeFiles } from "./files.js";
-import { claimFolder, dataFiles, type Folder, inNewFolder, manifestSchema, openFolder } from "./folders.js";
+import {
+  claimFolder,
+  dataFiles,
+  type Folder,
+  holdsKeysOnce,
+  inNewFolder,
+  manifestSchema,
+  openFolder,
+} from "./folders.js";
 import { staticColumns, withPartitionsGone } from "./partitions.js";
 
 export interface IncrementalExportArguments {
@@ -78,6 +86,7 @@ export async function exportChanges(
   // What cells have left differs between any two exports; a renewed one has another write time.
   const cells = { ...past.manifest?.cells, ...current.manifest?.cells };
   checkValues(args.values, cells);
+  const duplicates = [past, current].every((folder) => holdsKeysOnce(folder, keys)) ? "skip" : args.duplicates;
   const compared = await diff(
     left.rows,
     right.rows,
@@ -85,7 +94,7 @@ export async function exportChanges(
       keys,
       values: args.values,
       ignore: Object.values(cells).flatMap(({ ttl }) => ttl ?? []),
-      duplicates: args.duplicates === "fail" ? "fail" : "pair",
+      duplicates: duplicates === "fail" ? "fail" : "pair",
     },
     { leftSchema: left.schema, rightSchema: right.schema, sides },
   );
@@ -103,7 +112,7 @@ export async function exportChanges(
       await checkKeys(context, left.rows, keys, "PASTURI");
       await checkKeys(context, right.rows, keys, "CURRENTURI");
     });
-  if (args.duplicates !== "skip" && !compared.failsOnDuplicates) await checkBoth();
+  if (duplicates !== "skip" && !compared.failsOnDuplicates) await checkBoth();
   /** When the comparison met a key that isn't unique, it is found out which. */
   const telling = async <T>(work: () => Promise<T>): Promise<T> => {
     try {

@@ -1,6 +1,6 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { pathToFileURL } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import { afterAll, beforeAll, expect, inject, test, vi } from "vitest";
 import exportJob from "../../../jobs/keyspaces-diff/export-job.js";
 import { claimFolder, completeFolder } from "../../../jobs/keyspaces-diff/folders.js";
@@ -54,6 +54,33 @@ const compare = (args: Readonly<Record<string, string>>) =>
     { ...base, S3URI: scenario.uri("out"), ...args },
     { sparkRemote: inject("sparkRemote") },
   );
+
+/** An export as ours: a manifest that names the files and the table's primary key. */
+async function ownExportOf(name: string, sql: string): Promise<string> {
+  const store = createObjectStore();
+  const about = { keyspace: KEYSPACE, table: "t", kind: "export", format: "parquet", runId: name } as const;
+  const claimed = await claimFolder(store, scenario.uri(name), "snapshot", { ...about, keys: ["a", "b"] });
+  const rows = await spark.sql(sql);
+  await rows.coalesce(1).write.mode("append").parquet(fileURLToPath(claimed.uri));
+  await completeFolder(store, claimed, { rowSchema: await rows.schema() });
+  return claimed.uri;
+}
+
+test("keys of our own exports are unique as the table's: only others are looked through", async () => {
+  const rows = "SELECT 1 AS a, b, 1 AS v FROM VALUES ('x'), ('y') AS t(b)";
+  const PASTURI = await ownExportOf("own-past", rows);
+  const CURRENTURI = await ownExportOf("own", rows);
+  const S3URI = scenario.uri("own-out");
+  const compared = await compare({ DISTINCT_KEYS: "b,a", PASTURI, CURRENTURI, S3URI });
+  expect(compared.json.error).toBeUndefined();
+  expect(compared.json.steps.map(({ name }) => name)).not.toContain("check the keys");
+  const partly = await compare({ DISTINCT_KEYS: "a", PASTURI, CURRENTURI });
+  expect(partly.json.error).toMatchObject({ code: "DUPLICATE_KEYS", problems: ["a = 1: 2 rows"] });
+  // Whatever the older one is, it was made by another tool.
+  const foreign = await exportOf("not-own", `${rows} UNION ALL ${rows}`);
+  const mixed = await compare({ DISTINCT_KEYS: "a,b", PASTURI: foreign, CURRENTURI });
+  expect(mixed.json.error).toMatchObject({ code: "DUPLICATE_KEYS", message: expect.stringContaining("PASTURI") });
+});
 
 test("exports that can't be compared: each says what it is, and nothing is written", async () => {
   const good = await exportOf("good", "SELECT 1 AS a, 'x' AS b, 1 AS v");
