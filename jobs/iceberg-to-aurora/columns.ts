@@ -9,9 +9,9 @@ import { formatType, type IcebergField, type IcebergType } from "./iceberg-metad
 import { jsonReady } from "./nested.js";
 
 /**
- * The way of one column from Iceberg into PostgreSQL. Values travel through the staging table in a form that JDBC, the JVM's
- * time zone and Spark's dialects can't bend: dates as days, timestamps as microseconds since 1970, everything nested as
- * JSON text; PostgreSQL turns them into the target's type.
+ * The way of one column from Iceberg into PostgreSQL. Values travel through the staging table in a form that COPY and
+ * JDBC write alike, and that the JVM's time zone and Spark's dialects can't bend: dates as days, timestamps as microseconds since 1970,
+ * everything nested as JSON text; PostgreSQL turns them into the target's type.
  */
 export interface ColumnMapping {
   readonly field: IcebergField;

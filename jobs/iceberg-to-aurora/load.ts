@@ -1,8 +1,9 @@
 import { UserError } from "../../lib/errors.js";
 import { applyStaged, type Deletes, liveRows, moveState } from "../../lib/postgres/apply.js";
-import { applicationName, jdbcOptions } from "../../lib/postgres/connection.js";
+import { applicationName } from "../../lib/postgres/connection.js";
 import { quoteTable } from "../../lib/postgres/identifiers.js";
-import { createStaging, dropStaging, stagingTable } from "../../lib/postgres/staging.js";
+import { createStaging, dropStaging, OPERATION_COLUMN, stagingTable } from "../../lib/postgres/staging.js";
+import { MAX_WRITERS, type StagingWriter, stagingWriter, writeStaging } from "../../lib/postgres/staging-writer.js";
 import type { TargetState } from "../../lib/postgres/state.js";
 import type { Table } from "../../lib/postgres/table.js";
 import { tableRanges } from "../../lib/postgres/table-ranges.js";
@@ -34,9 +35,6 @@ import { JOB, type Target } from "./target.js";
 
 /** The target isn't what the changes were found for; found out in the transaction, before anything was changed. */
 const DIFFERING = ["TARGET_ROWS_DIFFER", "STAGING_NOT_UNIQUE"];
-/** Connections that the executors open at the most while they write. */
-const MAX_WRITERS = 8;
-const ROWS_PER_BATCH = 10_000;
 
 /** Rows to be staged, and rows of the whole snapshot. */
 interface RowCounts {
@@ -341,7 +339,8 @@ export class Load {
       target: quoteTable(target),
       sparkSessionId: (await this.#context.spark()).sessionId,
     };
-    await this.#context.step("create the staging table", async () => {
+    const writer = await this.#context.step("create the staging table", async () => {
+      const able = await this.#stagingWriter();
       const session = await this.#target.session();
       await this.#target.stateTable.ensure(session);
       await createStaging(
@@ -350,23 +349,18 @@ export class Load {
         columns.map((column) => column.staging),
         owner,
       );
+      return able;
     });
     try {
       await this.#context.step("write to the staging table", () =>
-        rows
-          .select(
-            f.col("op"),
-            ...columns.map((column, index) => column.encode(f.col(columnName(index))).as(column.staging.name)),
-          )
-          .write.format("jdbc")
-          .options({
-            ...jdbcOptions(this.#target.connection, applicationName(runId)),
-            dbtable: quoteTable(staging),
-            batchsize: String(ROWS_PER_BATCH),
-            numPartitions: String(MAX_WRITERS),
-          })
-          .mode("append")
-          .save(),
+        writeStaging(
+          rows,
+          [
+            [OPERATION_COLUMN, f.col(OPERATION_COLUMN)],
+            ...columns.map((column, index) => [column.staging.name, column.encode(f.col(columnName(index)))] as const),
+          ],
+          { writer, table: staging, connection: this.#target.connection, application: applicationName(runId) },
+        ),
       );
       const result = await applyStaged(
         await this.#target.session(),
@@ -402,6 +396,17 @@ export class Load {
       if (error instanceof UserError && error.code === "STAGING_NOT_UNIQUE") await this.#checkKey();
       throw error;
     }
+  }
+
+  async #stagingWriter(): Promise<StagingWriter> {
+    const writer = await stagingWriter(await this.#context.spark());
+    this.#report.details.stagedBy = writer;
+    if (writer === "JDBC") {
+      this.#context.log.info(
+        `${this.#source.label}: staged by INSERTs, since this Spark lacks glue-connect-spark-*.jar; with it on its class path, by COPY, in less time`,
+      );
+    }
+    return writer;
   }
 
   #keyIsPrimary(columns: readonly ColumnMapping[]): boolean {

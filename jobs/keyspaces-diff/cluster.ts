@@ -11,7 +11,13 @@ import {
   SINK_FORMAT,
   type TableName,
 } from "../../lib/keyspaces/index.js";
-import { type DataFrame, SparkConnectError, type SparkSession, type StructType } from "../../lib/spark/index.js";
+import {
+  type DataFrame,
+  hasDataSource,
+  SparkConnectError,
+  type SparkSession,
+  type StructType,
+} from "../../lib/spark/index.js";
 
 /** Arguments that say which cluster, and how. */
 export interface ClusterArguments {
@@ -174,7 +180,7 @@ function checkNames(table: CassandraTable): void {
 
 /** @throws UserError `SPARK_WITHOUT_CONNECTOR`. */
 async function requireConnector(spark: SparkSession): Promise<void> {
-  if (await hasFormat(spark, CONNECTOR_FORMAT)) return;
+  if (await hasDataSource(spark, CONNECTOR_FORMAT)) return;
   throw new UserError("SPARK_WITHOUT_CONNECTOR", "The Spark server has no connector for Cassandra", {
     hint: "Start it with com.datastax.spark:spark-cassandra-connector_2.12:3.5.1 on its class path (--packages; --extra-jars on Glue)",
     exitCode: ExitCode.configuration,
@@ -183,22 +189,7 @@ async function requireConnector(spark: SparkSession): Promise<void> {
 
 /** Whether the server has our sink, which deletes on its executors and keeps to a rate. */
 export function hasSink(spark: SparkSession): Promise<boolean> {
-  return hasFormat(spark, SINK_FORMAT);
-}
-
-async function hasFormat(spark: SparkSession, format: string): Promise<boolean> {
-  try {
-    await spark.read.format(format).load().schema();
-    return true;
-  } catch (error) {
-    // One that is there misses its options, or can't be read from.
-    if (error instanceof SparkConnectError) {
-      return !/DATA_SOURCE_NOT_FOUND|Failed to find (the )?data source|ClassNotFoundException/i.test(
-        `${error.code} ${error.message}`,
-      );
-    }
-    throw error;
-  }
+  return hasDataSource(spark, SINK_FORMAT);
 }
 
 export function tableText({ keyspace, table }: TableName): string {

@@ -4,9 +4,13 @@ import { processMark } from "../glue/process-mark.js";
 import type { SparkEndpoint } from "../glue/spark-session.js";
 import type { Logger } from "../logger.js";
 import { createObjectStore } from "../storage/create-object-store.js";
+import { LONGEST_PROPERTY } from "../targets/aws/emr-properties.js";
 import type { SparkPackage } from "../targets/aws/packages.js";
 import { awsOptions, type CloudPlace, sessionService } from "./aws-targets.js";
-import { neededJars, uploadJars } from "./cluster-jars.js";
+import { haveJars, neededJars, uploadJars, usefulJars } from "./cluster-jars.js";
+
+/** Characters that the list may have besides, for jars of the image. */
+const IMAGE_JARS = 128;
 
 /** How a command wants its session. */
 export interface CloudSparkOptions {
@@ -51,15 +55,23 @@ async function packageJars(
   { place, settings, log }: CloudSparkOptions,
   signal: AbortSignal,
 ): Promise<string[]> {
-  const wanted = neededJars(packages, place, settings[place]?.jars);
-  if (wanted.length === 0) return [];
+  const own = settings[place]?.jars;
+  const needed = neededJars(packages, place, own);
   if (settings.artifacts === undefined) {
+    if (needed.length === 0) return [];
     log.warn(
-      `the job needs ${wanted.map((beginning) => `${beginning}*.jar`).join(", ")}, which ${place} does not bring: set artifacts (a folder on S3) to have them uploaded, or name them under ${place}.jars`,
+      `the job needs ${needed.map((beginning) => `${beginning}*.jar`).join(", ")}, which ${place} does not bring: set artifacts (a folder on S3) to have them uploaded, or name them under ${place}.jars`,
     );
     return [];
   }
-  return uploadJars(wanted, createObjectStore(awsOptions(settings)), settings.artifacts, log, signal);
+  const upload = (beginnings: readonly string[]) =>
+    uploadJars(beginnings, createObjectStore(awsOptions(settings)), settings.artifacts ?? "", log, signal);
+  const jars = await upload(needed);
+  if (!haveJars()) return jars;
+  const useful = await upload(usefulJars(packages, own));
+  // What is only useful must not be what makes the list too long.
+  const fits = [...jars, ...useful, ...(own ?? [])].join(",").length <= LONGEST_PROPERTY - IMAGE_JARS;
+  return fits ? [...jars, ...useful] : jars;
 }
 
 function withJars(settings: Settings, place: CloudPlace, jars: readonly string[]): Settings {

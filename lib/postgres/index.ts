@@ -8,6 +8,7 @@ export * from "./session.js";
 export * from "./source-tables.js";
 export * from "./spark-columns.js";
 export * from "./staging.js";
+export * from "./staging-writer.js";
 export * from "./state.js";
 export * from "./table.js";
 export * from "./table-ranges.js";

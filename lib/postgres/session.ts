@@ -55,6 +55,11 @@ const LIMITS = {
   tcp_keepalives_count: "6",
 } as const;
 
+/** One query that switches {@link LIMITS} off for the rest of a connection, ours or an executor's. */
+export const LIMITS_SQL = `SELECT set_config(l.name, l.value, false) FROM (VALUES ${Object.entries(LIMITS)
+  .map(([name, value]) => `('${name}', '${value}')`)
+  .join(", ")}) AS l (name, value) WHERE l.name IN (SELECT s.name FROM pg_catalog.pg_settings AS s)`;
+
 /**
  * One connection to PostgreSQL. A thin layer over the driver: it keeps the backend's identity to cancel by, knows when the
  * connection has died between two statements, where the driver only emits an event, and can give up one on which nobody
@@ -137,11 +142,7 @@ export class PostgresSession implements AsyncDisposable {
   async #prepare(): Promise<void> {
     const settings = Object.entries(TEXT_FORMS).map(([name, value]) => `set_config('${name}', '${value}', false)`);
     const first = await this.#client.query<{ pid: number }>(`SELECT pg_backend_pid() AS pid, ${settings.join(", ")}`);
-    const limits = Object.entries(LIMITS).map(([name, value]) => `('${name}', '${value}')`);
-    await this.#client.query(
-      `SELECT set_config(l.name, l.value, false) FROM (VALUES ${limits.join(", ")}) AS l (name, value)
-        WHERE l.name IN (SELECT s.name FROM pg_catalog.pg_settings AS s)`,
-    );
+    await this.#client.query(LIMITS_SQL);
     const second = await this.#client.query<Backend>(
       `SELECT b.pid, (SELECT backend_start::text FROM pg_catalog.pg_stat_activity AS a WHERE a.pid = b.pid) AS "startedAt"
          FROM pg_backend_pid() AS b (pid)`,

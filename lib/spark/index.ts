@@ -14,6 +14,7 @@ export * from "./errors.js";
 export { canonical, planToJson, redact } from "./plan/canonical.js";
 export type { LiteralValue } from "./plan/literal.js";
 export { mapPlan, type PlanVisitor, walk } from "./plan/visitor.js";
+export { hasDataSource } from "./read/data-source.js";
 export { DataFrameReader, type JdbcPartitioning, type OptionValue } from "./read/reader.js";
 export { SparkSessionBuilder } from "./session/builder.js";
 export {

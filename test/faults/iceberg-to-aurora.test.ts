@@ -168,7 +168,7 @@ describe("SIGKILL", () => {
       const waiting = async () =>
         (
           await scenario.rows(
-            "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'INSERT INTO %' || $1 || '%'",
+            "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'COPY %' || $1 || '%'",
             [staging],
           )
         ).length;

@@ -1,6 +1,7 @@
 import { writeFile } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { IcebergScenario } from "../../support/iceberg-scenario.js";
+import { withoutSink } from "../../support/without-sink.js";
 
 let scenario: IcebergScenario;
 beforeAll(async () => {
@@ -42,6 +43,7 @@ describe("full load", () => {
       deleted: 0,
       way: "everything",
       reason: "the first load of this target",
+      details: { stagedBy: "COPY" },
     });
     await expectEqual("orders");
     expect(scenario.snapshotFile("orders")).toBe(await scenario.currentSnapshot("orders"));
@@ -78,6 +80,19 @@ describe("full load", () => {
     const after = await scenario.versions("overwritten");
     expect([...after].filter(([id, version]) => before.get(id) !== version).map(([id]) => id)).toEqual(["3"]);
     expect(scenario.snapshotFile("overwritten")).toBeUndefined();
+  });
+
+  test("by way of a server without our sink goes by JDBC, says so, and so do the changes after it", async () => {
+    await makeTable("foreign");
+    await using server = await withoutSink(scenario.servers.sparkRemote);
+    const said: string[] = [];
+    const log = { debug() {}, info: (line: string) => void said.push(line), warn() {}, error() {} };
+    const options = { sparkRemote: server.remote, log };
+    expect(await scenario.loaded("foreign", options)).toMatchObject({ inserted: 8, details: { stagedBy: "JDBC" } });
+    expect(said.join("\n")).toMatch(/foreign: staged by INSERTs.*glue-connect-spark/);
+    await scenario.iceberg("foreign", "DELETE FROM $t WHERE id = 1", "UPDATE $t SET name = 'x\\t' WHERE id = 2");
+    expect(await scenario.loaded("foreign", options)).toMatchObject({ updated: 1, deleted: 1 });
+    await expectEqual("foreign");
   });
 
   test("of an empty table that was never written makes an empty target, and the first rows arrive later", async () => {

@@ -2,7 +2,8 @@ import { chmodSync, chownSync, mkdtempSync, rmSync, writeFileSync } from "node:f
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, inject, test, vi } from "vitest";
 import { parsePostgresUrl } from "../../../lib/glue/postgres-settings.js";
-import { jdbcOptions, PostgresSession, type PostgresTls } from "../../../lib/postgres/index.js";
+import { PostgresSession, type PostgresTls, writeStaging } from "../../../lib/postgres/index.js";
+import * as f from "../../../lib/spark/functions/index.js";
 import { SparkSession } from "../../../lib/spark/index.js";
 import { ensurePostgres, type LocalPostgres, stopPostgres } from "../../../lib/targets/local/postgres.js";
 import { serviceAccount } from "../../../lib/targets/local/postgres-account.js";
@@ -127,20 +128,22 @@ describe("a server that takes encrypted connections only", () => {
   });
 });
 
-describe("Spark's executors", () => {
-  const write = async (tls: PostgresTls, table: string) => {
+describe.each(["COPY", "JDBC"] as const)("Spark's executors, by %s,", (writer) => {
+  const write = async (tls: PostgresTls, name: string) => {
     await using spark = await SparkSession.builder().remote(inject("sparkRemote")).getOrCreate();
-    await (await spark.sql("SELECT id FROM range(5)")).write
-      .format("jdbc")
-      .options({ ...jdbcOptions(connection(tls), "test"), dbtable: table })
-      .mode("append")
-      .save();
+    await writeStaging(await spark.sql("SELECT id FROM range(5)"), [["id", f.col("id")]], {
+      writer,
+      table: { schema: "public", name },
+      connection: connection(tls),
+      application: "test",
+    });
   };
 
   test.each(["require", "verify-ca", "verify-full"] as const)("write with %s", async (mode) => {
-    const table = `written_${mode.replace("-", "_")}`;
-    await write({ mode, ...(mode === "require" ? {} : { rootCertificate: authority }) }, table);
+    const table = `written_${writer}_${mode.replace("-", "_")}`.toLowerCase();
     await using session = await connect({ mode: "require" });
+    await session.query(`CREATE TABLE ${table} (id bigint)`);
+    await write({ mode, ...(mode === "require" ? {} : { rootCertificate: authority }) }, table);
     expect((await session.query(`SELECT 1 FROM ${table}`)).count).toBe(5);
   });
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { placeOf } from "../../../lib/cli/aws-targets.js";
-import { neededJars } from "../../../lib/cli/cluster-jars.js";
+import { neededJars, usefulJars } from "../../../lib/cli/cluster-jars.js";
 import { type ResolveOptions, resolveConfig } from "../../../lib/glue/config/resolve.js";
 import { silentLogger } from "../../../lib/logger.js";
 import { sparkDefaults } from "../../../lib/targets/aws/emr-properties.js";
@@ -38,6 +38,8 @@ describe("what a job needs of Spark, as settings", () => {
     expect(neededJars(["iceberg", "postgresql"], "emr")).toEqual(["postgresql-"]);
     expect(neededJars(["iceberg", "postgresql"], "emr", ["s3://b/postgresql-42.jar"])).toEqual([]);
     expect(neededJars(["iceberg", "postgresql"], "glue")).toEqual([]);
+    expect(usefulJars(["iceberg", "postgresql"])).toEqual(["glue-connect-spark-"]);
+    expect(usefulJars(["postgresql"], ["s3://b/glue-connect-spark-1.jar"])).toEqual([]);
     expect(neededJars(["cassandra"], "glue")).toEqual(["spark-cassandra-connector_", "glue-connect-spark-"]);
     expect(neededJars(["cassandra"], "emr", ["s3://b/spark-cassandra-connector-assembly_2.12-3.5.1.jar"])).toEqual([
       "glue-connect-spark-",
