@@ -177,7 +177,17 @@ test.concurrent.each(seeds)("history %i", { timeout: 120_000 + STEPS * 60_000 },
     const snapshot = pick(await ancestors());
     const then = await scenario.spark.sql(`SELECT * FROM ${scenario.table(table)} VERSION AS OF ${snapshot}`);
     const { fields } = await then.schema();
-    await load("--to_snapshot", snapshot);
+    const result = await scenario.load(table, { args: ["--to_snapshot", snapshot] });
+    const { error } = result.report.toJSON();
+    if (error?.code === "SCHEMA_CHANGED") {
+      // A column that was widened since isn't narrowed; nothing else may be refused.
+      done.push(`-- refused ${snapshot}`);
+      expect(fields.slice(6).some(({ dataType }) => dataType.kind === "int")).toBe(true);
+      for (const problem of error.problems) expect(problem).toContain("changed its type from long to int");
+      return;
+    }
+    expect(error).toBeUndefined();
+    done.push(`-- loaded snapshot ${snapshot}`);
     await expectEqual(fields.map(({ name }) => name).slice(6), snapshot);
   };
   for (let step = 0; step <= STEPS; step++) {
