@@ -10,7 +10,14 @@ import { createProgress } from "./progress.js";
 import { writeLog } from "./run-log.js";
 import { follow, runService } from "./run-tracking.js";
 import { addScheduleOptions, openSchedule, type ScheduleFlags } from "./schedule/open.js";
-import { listScheduledRuns, scheduledLog, scheduledStatus, stopScheduled } from "./schedule/runs.js";
+import {
+  limitOf,
+  listScheduledRuns,
+  scheduledLog,
+  scheduledStatus,
+  stopScheduled,
+  tellOfMore,
+} from "./schedule/runs.js";
 import { printable } from "./style.js";
 
 interface Flags extends ScheduleFlags {
@@ -64,16 +71,21 @@ export function registerRunsCommands(program: Command, io: CliIo, finish: Finish
       if (schedule !== undefined && (flags.scheduled || schedule.settings.target === "local")) {
         await listScheduledRuns(
           schedule,
-          { name: flags.name, limit: Number(flags.limit), json: flags.json === true },
+          { name: flags.name, limit: limitOf(flags.limit), json: flags.json === true },
           io,
         );
         return;
       }
       const { service } = await open(flags);
       const found: RunInfo[] = [];
+      const limit = limitOf(flags.limit);
       for await (const info of service.list()) {
-        if (found.length >= Number(flags.limit)) break;
         found.push(info);
+        if (found.length > limit) break;
+      }
+      if (found.length > limit) {
+        found.length = limit;
+        await tellOfMore(limit, io);
       }
       const text = found.map(
         ({ id, state, created, name }) => `${id}  ${state}  ${created?.toISOString() ?? ""}  ${name ?? ""}`,

@@ -2,6 +2,7 @@ import path from "node:path";
 import type { Command } from "commander";
 import { ExitCode, UserError } from "../../errors.js";
 import { parseArguments } from "../../glue/args.js";
+import { ConfigInvalid } from "../../glue/config/resolve.js";
 import type { Definitions } from "../../glue/config/schedule-schema.js";
 import type { Settings } from "../../glue/config/schema.js";
 import { describeFailure } from "../../glue/failure.js";
@@ -59,12 +60,7 @@ export async function openSchedule(flags: ScheduleFlags, io: CliIo): Promise<Sch
   const { settings, definitions: read, file, environment } = await loadConfig(flags, io);
   const folder = path.resolve(file === undefined ? "." : path.dirname(file));
   const home = stateHome(io.env, folder);
-  // Commands in other folders mean the same module.
-  const jobs = Object.entries(read.jobs).map(([name, job]): [string, typeof job] => [
-    name,
-    isModulePath(job.job) ? { ...job, job: path.resolve(folder, job.job) } : job,
-  ]);
-  const definitions: Definitions = { ...read, jobs: Object.fromEntries(jobs) };
+  const definitions = withPaths(read, folder);
   const said = flags.state ?? read.scheduler.state ?? fileUriOfPath(path.join(home, "scheduler"));
   const state = absolute(said.endsWith("/") ? said : `${said}/`, flags.state === undefined ? folder : process.cwd());
   // With its .gitignore.
@@ -86,6 +82,35 @@ export async function openSchedule(flags: ScheduleFlags, io: CliIo): Promise<Sch
       ...(flags.set ?? []).flatMap((setting) => ["--set", setting]),
     ],
   };
+}
+
+/**
+ * The same, for what is about to run jobs: each job is loaded, and the arguments of each action are held against it. What is wrong
+ * with the configuration itself, and with its jobs, is said at once.
+ *
+ * @throws UserError `CONFIG_INVALID`, `TRIGGERS_INVALID` (exit 66).
+ */
+export async function openCheckedSchedule(flags: ScheduleFlags, io: CliIo): Promise<Schedule> {
+  try {
+    const schedule = await openSchedule(flags, io);
+    await checkJobs(schedule);
+    return schedule;
+  } catch (error) {
+    if (!(error instanceof ConfigInvalid) || error.file === undefined) throw error;
+    const definitions = withPaths(error.readable, path.resolve(path.dirname(error.file.path)));
+    const { code, message, hint, exitCode } = error;
+    const problems = [...error.problems, ...(await jobProblems(definitions))];
+    throw new UserError(code, message, { problems, ...(hint === undefined ? {} : { hint }), exitCode });
+  }
+}
+
+/** Commands in other folders mean the same module. */
+function withPaths(definitions: Definitions, folder: string): Definitions {
+  const jobs = Object.entries(definitions.jobs).map(([name, job]): [string, typeof job] => [
+    name,
+    isModulePath(job.job) ? { ...job, job: path.resolve(folder, job.job) } : job,
+  ]);
+  return { ...definitions, jobs: Object.fromEntries(jobs) };
 }
 
 /** `file:state/` is taken from a folder. */
@@ -135,6 +160,16 @@ export function runStarter(schedule: Schedule, io: CliIo, log: Logger, signal: A
  * @throws UserError `TRIGGERS_INVALID` (exit 66) with everything that is wrong.
  */
 export async function checkJobs({ definitions }: Pick<Schedule, "definitions">): Promise<void> {
+  const problems = await jobProblems(definitions);
+  if (problems.length === 0) return;
+  throw new UserError("TRIGGERS_INVALID", "The triggers can't be used: their jobs could not run", {
+    problems,
+    hint: "Correct them in the configuration; `glue-connect run JOB --help` shows a job's arguments",
+    exitCode: ExitCode.configuration,
+  });
+}
+
+async function jobProblems(definitions: Definitions): Promise<readonly string[]> {
   const problems: string[] = [];
   for (const [name, { job: module, arguments: own }] of Object.entries(definitions.jobs)) {
     try {
@@ -151,12 +186,7 @@ export async function checkJobs({ definitions }: Pick<Schedule, "definitions">):
       problems.push(`jobs.${name}: ${message}${hint === undefined ? "" : `. ${hint}`}`);
     }
   }
-  if (problems.length === 0) return;
-  throw new UserError("TRIGGERS_INVALID", "The triggers can't be used: their jobs could not run", {
-    problems: [...new Set(problems)],
-    hint: "Correct them in the configuration; `glue-connect run JOB --help` shows a job's arguments",
-    exitCode: ExitCode.configuration,
-  });
+  return [...new Set(problems)];
 }
 
 function argumentProblems(

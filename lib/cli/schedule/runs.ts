@@ -21,10 +21,25 @@ export async function listScheduledRuns(
   for await (const { runs } of control.chains()) {
     const own = Object.values(runs).filter(({ job, carried }) => carried !== true && (name ?? job) === job);
     found.push(...own.reverse());
-    if (found.length >= limit) break;
+    if (found.length > limit) break;
   }
   const shown = found.slice(0, limit);
+  if (found.length > limit) await tellOfMore(limit, io);
   await write(io.stdout, json ? `${JSON.stringify(shown.map(withoutSecrets), null, 2)}\n` : table(shown.map(runLine)));
+}
+
+/** A list that was cut short says so, where it isn't part of it. */
+export async function tellOfMore(limit: number, io: CliIo): Promise<void> {
+  await write(io.stderr, `these are the newest ${limit}; --limit shows more\n`);
+}
+
+/** A number of the form that `--limit` takes. */
+export function limitOf(text: string | undefined): number {
+  const limit = Number(text ?? "20");
+  if (Number.isInteger(limit) && limit >= 1) return limit;
+  throw new UserError("USAGE", `--limit ${JSON.stringify(text)} is no whole number from 1 on`, {
+    exitCode: ExitCode.usage,
+  });
 }
 
 /** How a run goes that a trigger has started; 1 when it has failed. */

@@ -11,7 +11,7 @@ import { isFileUri } from "../../storage/uri.js";
 import { interruptible } from "../interrupt.js";
 import type { CliIo } from "../io.js";
 import { createProgress } from "../progress.js";
-import { addScheduleOptions, checkJobs, openSchedule, runStarter, type Schedule, type ScheduleFlags } from "./open.js";
+import { addScheduleOptions, openCheckedSchedule, runStarter, type Schedule, type ScheduleFlags } from "./open.js";
 
 /** Requests to S3 cost money, looks at files don't. */
 const FILE_POLL_MS = 1_000;
@@ -35,9 +35,8 @@ export function registerSchedulerCommand(program: Command, io: CliIo): void {
     )
     .action(async (flags: ScheduleFlags & { readonly color: boolean }) => {
       const progress = createProgress(io, { debug: false, color: flags.color });
-      const schedule = await openSchedule(flags, io);
+      const schedule = await openCheckedSchedule(flags, io);
       needsTriggers(schedule.definitions);
-      await checkJobs(schedule);
       const { log } = progress;
       const interrupt = interruptible(() => log.info("stopping; runs go on, and the next scheduler takes them up"));
       try {

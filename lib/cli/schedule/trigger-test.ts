@@ -35,7 +35,7 @@ export function registerTriggerTest(trigger: Command, io: CliIo): void {
     .option("--json", "print JSON, one line for each thing that would happen")
     .addHelpText(
       "after",
-      "\nEvery trigger counts as ACTIVATED. For example:\n  glue-connect trigger test --from 2026-12-01T00:00Z --result load=FAILED,SUCCEEDED:90",
+      "\nEvery trigger counts as ACTIVATED; those that are made CREATED are marked. For example:\n  glue-connect trigger test --from 2026-12-01T00:00Z --result load=FAILED,SUCCEEDED:90",
     )
     .action(async (only: string | undefined, flags: Flags) => {
       const { definitions } = await openSchedule({ ...flags, state: "file:unused" }, io);
@@ -45,6 +45,14 @@ export function registerTriggerTest(trigger: Command, io: CliIo): void {
       const hours = Number(flags.hours);
       if (!(hours > 0 && hours <= 24 * 366)) throw usage(`--hours ${JSON.stringify(flags.hours)} is not in 1 to 8784`);
       const results = resultsOf(flags.result ?? [], definitions);
+      const unstarted = namesOfUnstarted(definitions, only);
+      if (unstarted.size > 0) {
+        const names = [...unstarted];
+        await write(
+          io.stderr,
+          `${names.join(", ")} ${names.length === 1 ? "is" : "are"} made CREATED, and ${names.length === 1 ? "fires" : "fire"} only once started: by \`glue-connect trigger start\`, or with startOnCreation: true\n`,
+        );
+      }
       const to = new Date(from.getTime() + hours * 3_600_000);
       let events = 0;
       for await (const event of simulate({
@@ -55,7 +63,7 @@ export function registerTriggerTest(trigger: Command, io: CliIo): void {
         resultOf: (run) => results(run),
       })) {
         events += 1;
-        const text = flags.json ? JSON.stringify(plain(event)) : printable(eventLine(event));
+        const text = flags.json ? JSON.stringify(plain(event, unstarted)) : printable(eventLine(event, unstarted));
         await write(io.stdout, `${text}\n`);
       }
       if (events === 0 && flags.json === undefined)
@@ -101,10 +109,20 @@ export function resultsOf(texts: readonly string[], { jobs }: Definitions): (run
   };
 }
 
-function eventLine({ time: at, what }: SimulatedEvent): string {
+/** Triggers that wait for somebody to start them, unless `only` asks for one. */
+function namesOfUnstarted({ triggers }: Definitions, only: string | undefined): ReadonlySet<string> {
+  const names = Object.entries(triggers).flatMap(([name, { type, startOnCreation }]) =>
+    type === "ON_DEMAND" || startOnCreation || name === only ? [] : [name],
+  );
+  // Of what else there is, only CONDITIONAL triggers can follow.
+  return new Set(only === undefined ? names : names.filter((name) => triggers[name]?.type === "CONDITIONAL"));
+}
+
+function eventLine({ time: at, what }: SimulatedEvent, unstarted: ReadonlySet<string>): string {
   const when = time(at.toISOString());
   if (what.kind === "fired") {
-    return `${when}  ${what.trigger} fires${what.workflow === undefined ? "" : ` in workflow ${what.workflow}`}`;
+    const once = unstarted.has(what.trigger) ? ", once it is started" : "";
+    return `${when}  ${what.trigger} fires${once}${what.workflow === undefined ? "" : ` in workflow ${what.workflow}`}`;
   }
   if (what.kind === "workflow") {
     const { TotalActions, SucceededActions } = statisticsOf(what.chain);
@@ -117,9 +135,12 @@ function eventLine({ time: at, what }: SimulatedEvent): string {
   return `${when}    ${job} is ${state}${which}${reason === undefined ? "" : `: ${reason}`}`;
 }
 
-function plain({ time, what }: SimulatedEvent): unknown {
+function plain({ time, what }: SimulatedEvent, unstarted: ReadonlySet<string>): unknown {
   const at = time.toISOString();
-  if (what.kind === "fired") return { at, trigger: what.trigger, workflow: what.workflow, state: "FIRED" };
+  if (what.kind === "fired") {
+    const needsStart = unstarted.has(what.trigger) ? { needsStart: true } : {};
+    return { at, trigger: what.trigger, workflow: what.workflow, state: "FIRED", ...needsStart };
+  }
   if (what.kind === "workflow") {
     return { at, workflow: what.chain.workflow, state: what.chain.state, statistics: statisticsOf(what.chain) };
   }

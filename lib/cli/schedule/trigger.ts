@@ -3,7 +3,7 @@ import { ExitCode, UserError } from "../../errors.js";
 import type { TriggerEntry } from "../../glue/config/schedule-schema.js";
 import { firings } from "../../glue/schedule/cron.js";
 import { type CliIo, write } from "../io.js";
-import { addScheduleOptions, checkJobs, openSchedule, type ScheduleFlags } from "./open.js";
+import { addScheduleOptions, openCheckedSchedule, openSchedule, type ScheduleFlags } from "./open.js";
 import { needsTriggers } from "./scheduler.js";
 import { table, time } from "./text.js";
 import { registerTriggerTest } from "./trigger-test.js";
@@ -64,9 +64,8 @@ export function registerTriggerCommand(program: Command, io: CliIo): void {
     .argument("<TRIGGER>", "name in the configuration")
     .option("--json", "print JSON")
     .action(async (name: string, flags: Flags) => {
-      const schedule = await openSchedule(flags, io);
+      const schedule = await openCheckedSchedule(flags, io);
       await schedule.control.trigger(name);
-      await checkJobs(schedule);
       const { chain, record } = await schedule.control.startTrigger(name);
       const { state } = record;
       if (flags.json) await write(io.stdout, json({ name, state, ...(chain === undefined ? {} : { run: chain }) }));

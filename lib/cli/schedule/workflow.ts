@@ -7,7 +7,8 @@ import { interruptible } from "../interrupt.js";
 import { type CliIo, write } from "../io.js";
 import type { Finish } from "../job-command.js";
 import { createProgress } from "../progress.js";
-import { addScheduleOptions, checkJobs, openSchedule, type Schedule, type ScheduleFlags } from "./open.js";
+import { addScheduleOptions, openCheckedSchedule, openSchedule, type Schedule, type ScheduleFlags } from "./open.js";
+import { limitOf, tellOfMore } from "./runs.js";
 import { chainText, table, time } from "./text.js";
 import { usage } from "./trigger.js";
 
@@ -40,8 +41,7 @@ export function registerWorkflowCommand(program: Command, io: CliIo, finish: Fin
     .option("--wait", "wait until it is over; the exit code is 1 when not all of its actions succeeded")
     .option("--json", "with --wait: print the run as JSON at the end")
     .action(async (name: string, flags: Flags) => {
-      const schedule = await openSchedule(flags, io);
-      await checkJobs(schedule);
+      const schedule = await openCheckedSchedule(flags, io);
       await begun(schedule, await schedule.control.runWorkflow(name, properties(flags.property)), flags);
     });
 
@@ -59,9 +59,14 @@ export function registerWorkflowCommand(program: Command, io: CliIo, finish: Fin
         return;
       }
       const chains: Chain[] = [];
+      const limit = limitOf(flags.limit);
       for await (const chain of control.chains()) {
-        if (chains.length >= Number(flags.limit)) break;
         if (chain.workflow !== undefined) chains.push(chain);
+        if (chains.length > limit) break;
+      }
+      if (chains.length > limit) {
+        chains.length = limit;
+        await tellOfMore(limit, io);
       }
       const rows = chains.map((chain) => {
         const { TotalActions, SucceededActions } = statisticsOf(chain);
@@ -83,8 +88,7 @@ export function registerWorkflowCommand(program: Command, io: CliIo, finish: Fin
     .option("--wait", "wait until it is over")
     .option("--json", "with --wait: print the run as JSON at the end")
     .action(async (run: string, flags: Flags) => {
-      const schedule = await openSchedule(flags, io);
-      await checkJobs(schedule);
+      const schedule = await openCheckedSchedule(flags, io);
       await begun(schedule, await schedule.control.resumeWorkflow(run, flags.job ?? []), flags);
     });
 

@@ -2,7 +2,7 @@ import type { z } from "zod";
 import { ExitCode, UserError } from "../../errors.js";
 import { nearest } from "../suggest.js";
 import { type InfraSettings, infraSchema } from "./infra-schema.js";
-import { definitionProblems } from "./schedule-check.js";
+import { definitionProblems, validDefinitions } from "./schedule-check.js";
 import type { Definitions } from "./schedule-schema.js";
 import { configFileSchema, DEFAULTS, type Settings, settingsSchema } from "./schema.js";
 
@@ -83,9 +83,11 @@ interface Layer {
  */
 export function resolveConfig(options: ResolveOptions): ResolvedConfig {
   const { file, environment } = options;
-  const definitions = file === undefined ? NO_DEFINITIONS : checkFile(file);
-  const content = (file?.content ?? {}) as { readonly environments?: Readonly<Record<string, unknown>> };
-  const { environments = {}, ...base } = content;
+  const { definitions, problems } =
+    file === undefined ? { definitions: NO_DEFINITIONS, problems: [] } : checkFile(file);
+  const content = (isObject(file?.content) ? file.content : {}) as { readonly environments?: unknown };
+  const { environments: named, ...base } = content;
+  const environments = isObject(named) ? named : {};
   if (environment !== undefined && !Object.hasOwn(environments, environment)) {
     throw unknownEnvironment(environment, Object.keys(environments), file);
   }
@@ -117,14 +119,18 @@ export function resolveConfig(options: ResolveOptions): ResolvedConfig {
 
   const origins = new Map<string, Origin>();
   const merged: Record<string, unknown> = {};
-  for (const layer of layers) merge(merged, layer.content, [], layer, origins);
+  for (const layer of layers) if (isObject(layer.content)) merge(merged, layer.content, [], layer, origins);
   const checked = settingsSchema.safeParse(merged);
-  if (!checked.success) {
-    throw invalid(
-      checked.error.issues.flatMap((issue) =>
-        describeIssue(issue, (path) => originText(originOf(path.map(String), origins))),
-      ),
-    );
+  if (!checked.success || problems.length > 0) {
+    // What is wrong in the file was found there already, with the rest of the file.
+    const isNews = ({ path }: Issue) => {
+      const kind = originOf(path.map(String), origins)?.kind;
+      return problems.length === 0 || kind === "variable" || kind === "flag";
+    };
+    const more = (checked.error?.issues ?? [])
+      .filter(isNews)
+      .flatMap((issue) => describeIssue(issue, (path) => originText(originOf(path.map(String), origins))));
+    throw new ConfigInvalid([...problems, ...more], file, definitions);
   }
   const infra = infraSchema.parse((content as { readonly infra?: unknown }).infra ?? {});
   return { settings: checked.data, origins, environment, definitions, infra, file: file?.path };
@@ -157,7 +163,7 @@ export function originText(origin: Origin | undefined): string | undefined {
 const NO_DEFINITIONS: Definitions = { jobs: {}, triggers: {}, workflows: {}, scheduler: {} };
 
 /** The whole file is checked, also the environments that this command doesn't use. */
-function checkFile(file: ConfigFile): Definitions {
+function checkFile(file: ConfigFile): { readonly definitions: Definitions; readonly problems: readonly string[] } {
   const checked = configFileSchema.safeParse(file.content);
   const where = (path: readonly PropertyKey[]) => {
     const line = file.line(path);
@@ -169,9 +175,9 @@ function checkFile(file: ConfigFile): Definitions {
       sayProblem(path, message, where),
     ),
   ];
-  if (checked.data === undefined || problems.length > 0) throw invalid(problems);
-  const { jobs = {}, triggers = {}, workflows = {}, scheduler = {} } = checked.data;
-  return { jobs, triggers, workflows, scheduler };
+  const content = (isObject(file.content) ? file.content : {}) as Readonly<Record<string, unknown>>;
+  const { jobs = {}, triggers = {}, workflows = {}, scheduler = {} } = checked.data ?? validDefinitions(content);
+  return { definitions: { jobs, triggers, workflows, scheduler }, problems: [...new Set(problems)] };
 }
 
 /** What other subjects have in the file is not a setting. */
@@ -278,12 +284,21 @@ function unwrapped(schema: unknown): unknown {
   return inner === undefined ? schema : unwrapped(inner);
 }
 
-function invalid(problems: readonly string[]): UserError {
-  return new UserError("CONFIG_INVALID", "The configuration can't be used", {
-    problems,
-    hint: "Correct them; `glue-connect config print --resolved` shows what holds, and from where",
-    exitCode: ExitCode.configuration,
-  });
+/** `CONFIG_INVALID`, with what could be read all the same: whoever knows more about it can say that, too. */
+export class ConfigInvalid extends UserError {
+  readonly file: ConfigFile | undefined;
+  /** Jobs and triggers that are right by themselves. */
+  readonly readable: Definitions;
+
+  constructor(problems: readonly string[], file: ConfigFile | undefined, readable: Definitions) {
+    super("CONFIG_INVALID", "The configuration can't be used", {
+      problems,
+      hint: "Correct them; `glue-connect config print --resolved` shows what holds, and from where",
+      exitCode: ExitCode.configuration,
+    });
+    this.file = file;
+    this.readable = readable;
+  }
 }
 
 function unknownEnvironment(name: string, known: readonly string[], file: ConfigFile | undefined): UserError {

@@ -1,6 +1,13 @@
 import type { z } from "zod";
 import { nearest } from "../suggest.js";
-import { type ConditionalTrigger, scheduleShape, type TriggerEntry } from "./schedule-schema.js";
+import {
+  type ConditionalTrigger,
+  type Definitions,
+  LOGICAL_MISSING,
+  scheduleShape,
+  TRIGGER_TYPES,
+  type TriggerEntry,
+} from "./schedule-schema.js";
 
 /** One thing that is wrong, and the setting where it stands. */
 export interface DefinitionProblem {
@@ -10,26 +17,39 @@ export interface DefinitionProblem {
 }
 
 type Triggers = ReadonlyMap<string, TriggerEntry>;
+/** A trigger as it was written, right or wrong. */
+type Written = Readonly<Record<string, unknown>>;
 
 /**
- * What is wrong between jobs, triggers and workflows, each of which may be right by itself. Entries that aren't right by
- * themselves are left out: their own problems are told by the schema.
+ * What is wrong between jobs, triggers and workflows, each of which may be right by itself. Of entries that aren't right by
+ * themselves, whose own problems are told by the schema, the names are looked at all the same.
  */
 export function definitionProblems(content: Readonly<Record<string, unknown>>): DefinitionProblem[] {
   const triggers = validEntries(content.triggers, scheduleShape.triggers.unwrap().valueType);
   const jobs = Object.keys(record(content.jobs));
   const workflows = Object.keys(record(content.workflows));
   const problems: DefinitionProblem[] = [];
-  for (const [name, trigger] of triggers) problems.push(...unknownNames(name, trigger, jobs, workflows));
-  problems.push(...startProblems(triggers, workflows));
+  const written = Object.entries(record(content.triggers)).map(([name, trigger]) => [name, record(trigger)] as const);
+  for (const [name, trigger] of written) {
+    problems.push(...unknownNames(name, trigger, jobs, workflows), ...missingLogical(name, trigger));
+  }
+  problems.push(...startProblems(written, workflows));
   // What can't be read may be the trigger that starts a chain.
-  if (triggers.size < Object.keys(record(content.triggers)).length) return problems;
+  if (triggers.size < written.length) return problems;
   for (const workflow of [undefined, ...workflows]) {
     const scope: Triggers = new Map([...triggers].filter(([, trigger]) => trigger.workflow === workflow));
     const place = workflow === undefined ? "outside of workflows" : `of workflow ${workflow}`;
     problems.push(...chainProblems(scope, place));
   }
   return problems;
+}
+
+/** Jobs and triggers that are right by themselves, whatever else is not. */
+export function validDefinitions(content: Written): Pick<Definitions, "jobs" | "triggers"> & Partial<Definitions> {
+  return {
+    jobs: Object.fromEntries(validEntries(content.jobs, scheduleShape.jobs.unwrap().valueType)),
+    triggers: Object.fromEntries(validEntries(content.triggers, scheduleShape.triggers.unwrap().valueType)),
+  };
 }
 
 /** Whether a chain, or a workflow's run, may begin with it. */
@@ -39,6 +59,11 @@ export function isStartTrigger({ type }: TriggerEntry): boolean {
 
 function record(value: unknown): Readonly<Record<string, unknown>> {
   return typeof value === "object" && value !== null ? (value as Readonly<Record<string, unknown>>) : {};
+}
+
+/** The records of a list, with their places in it. */
+function list(value: unknown): (readonly [index: string, Written])[] {
+  return Array.isArray(value) ? value.map((item: unknown, index) => [String(index), record(item)] as const) : [];
 }
 
 function validEntries<S extends z.ZodType>(value: unknown, schema: S): Map<string, z.output<S>> {
@@ -52,13 +77,14 @@ function validEntries<S extends z.ZodType>(value: unknown, schema: S): Map<strin
 
 function unknownNames(
   name: string,
-  trigger: TriggerEntry,
+  trigger: Written,
   jobs: readonly string[],
   workflows: readonly string[],
 ): DefinitionProblem[] {
   const problems: DefinitionProblem[] = [];
-  const check = (path: readonly string[], kind: string, wanted: string, known: readonly string[]) => {
-    if (known.includes(wanted)) return;
+  const check = (path: readonly string[], kind: string, wanted: unknown, known: readonly string[]) => {
+    // What is no name is told by the schema.
+    if (typeof wanted !== "string" || wanted.trim() === "" || known.includes(wanted.trim())) return;
     const meant = nearest(wanted, known);
     const more = meant === undefined ? "" : `; did you mean ${meant}?`;
     problems.push({
@@ -66,11 +92,9 @@ function unknownNames(
       message: `is ${JSON.stringify(wanted)}, and \`${kind}\` has none of that name${more}`,
     });
   };
-  for (const [index, { job }] of trigger.actions.entries()) check(["actions", String(index), "job"], "jobs", job, jobs);
-  if (trigger.type === "CONDITIONAL") {
-    for (const [index, { job }] of trigger.predicate.conditions.entries()) {
-      check(["predicate", "conditions", String(index), "job"], "jobs", job, jobs);
-    }
+  for (const [index, action] of list(trigger.actions)) check(["actions", index, "job"], "jobs", action.job, jobs);
+  for (const [index, condition] of list(record(trigger.predicate).conditions)) {
+    check(["predicate", "conditions", index, "job"], "jobs", condition.job, jobs);
   }
   if (trigger.workflow !== undefined) check(["workflow"], "workflows", trigger.workflow, workflows);
   else if (trigger.type === "EVENT") {
@@ -82,10 +106,23 @@ function unknownNames(
   return problems;
 }
 
+/** The schema looks at this only when the conditions are right; its words are the same. */
+function missingLogical(name: string, { predicate }: Written): DefinitionProblem[] {
+  const { logical, conditions } = record(predicate);
+  if (logical !== undefined || list(conditions).length < 2) return [];
+  return [{ path: ["triggers", name, "predicate", "logical"], message: LOGICAL_MISSING }];
+}
+
 /** A workflow has one trigger that begins its runs. */
-function startProblems(triggers: Triggers, workflows: readonly string[]): DefinitionProblem[] {
+function startProblems(
+  triggers: readonly (readonly [string, Written])[],
+  workflows: readonly string[],
+): DefinitionProblem[] {
   return workflows.flatMap((workflow) => {
-    const starts = [...triggers].filter(([, trigger]) => trigger.workflow === workflow && isStartTrigger(trigger));
+    const own = triggers.filter(([, trigger]) => trigger.workflow === workflow);
+    // Of what type a trigger was meant to be isn't known here.
+    if (own.some(([, { type }]) => !TRIGGER_TYPES.some((known) => known === type))) return [];
+    const starts = own.filter(([, { type }]) => type !== "CONDITIONAL");
     if (starts.length === 1) return [];
     const message =
       starts.length === 0

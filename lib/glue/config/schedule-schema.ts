@@ -7,6 +7,9 @@ export const WATCHABLE_STATES = ["SUCCEEDED", "STOPPED", "FAILED", "TIMEOUT"] as
 /** The kinds of triggers. */
 export const TRIGGER_TYPES = ["SCHEDULED", "CONDITIONAL", "ON_DEMAND", "EVENT"] as const;
 
+/** Of `predicate.logical`. */
+export const LOGICAL_MISSING = "is missing: with several conditions, AND or ANY";
+
 /** Glue's own default from version 5.0 on, in minutes. */
 const DEFAULT_TIMEOUT = 480;
 const LONGEST_TIMEOUT = 10_080;
@@ -102,7 +105,7 @@ const predicate = z
       context.addIssue({
         code: "custom",
         path: ["logical"],
-        message: "is missing: with several conditions, AND or ANY",
+        message: LOGICAL_MISSING,
       });
     }
   })

@@ -1,5 +1,6 @@
 import { ExitCode, UserError } from "../../errors.js";
 import { nearest } from "../suggest.js";
+import { suggestCron } from "./cron-suggestion.js";
 
 /**
  * When a SCHEDULED trigger fires, as Glue reads it: `cron(minutes hours day-of-month month day-of-week year)`, in UTC.
@@ -141,11 +142,15 @@ function timeOf(year: number, month: number, day: number, minute: number): numbe
 /** @returns the schedule, or everything that is wrong. */
 function readCron(expression: string): CronSchedule | string[] {
   const inside = /^\s*cron\((.*)\)\s*$/s.exec(expression)?.[1];
-  if (inside === undefined) return ["is not of the form cron(...)"];
+  if (inside === undefined) {
+    const { problem = "is not of the form cron(...)", write } = meantInstead(expression) ?? {};
+    return [`${problem}${write ?? ""}`];
+  }
   const fields = inside.trim().split(/\s+/);
   if (fields.length !== FIELDS.length || fields[0] === "") {
     const count = fields[0] === "" ? 0 : fields.length;
-    return [`has ${count} ${count === 1 ? "field" : "fields"} where six are needed: ${titles()}`];
+    const needed = `has ${count} ${count === 1 ? "field" : "fields"} where six are needed: ${titles()}`;
+    return [`${needed}${meantInstead(inside)?.write ?? ""}`];
   }
   const [minutes = "", hours = "", dayOfMonth = "", month = "", dayOfWeek = "", year = ""] = fields;
   const problems: string[] = [];
@@ -170,6 +175,15 @@ function readCron(expression: string): CronSchedule | string[] {
   return gap < LEAST_MINUTES
     ? [`fires ${gap === 1 ? "1 minute" : `${gap} minutes`} apart; Glue allows every ${LEAST_MINUTES} minutes at most`]
     : schedule;
+}
+
+/** For what another scheduler would understand: whose it is, and what to write, if Glue would take it. */
+function meantInstead(text: string): { readonly problem: string; readonly write: string } | undefined {
+  const suggestion = suggestCron(text);
+  if (suggestion === undefined) return undefined;
+  const { problem, instead } = suggestion;
+  const isRight = instead !== undefined && !Array.isArray(readCron(instead));
+  return { problem, write: isRight ? `; write ${instead}` : "" };
 }
 
 function titles(): string {

@@ -5,6 +5,7 @@ import { mkdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { runHere } from "../../support/cli-here.js";
 import { buildCli, type CliProgram, type Outcome } from "./cli-process.js";
 
 const glue = path.resolve(import.meta.dirname, "../../../lib/glue/index.js");
@@ -160,9 +161,12 @@ describe("trigger", () => {
   });
 
   test("test plays the graph, and runs nothing", async () => {
-    const { run, lines } = await project(config);
+    const { run, lines } = await project((book) => {
+      const { triggers, ...more } = config(book);
+      return { ...more, triggers: { ...triggers, weekly: { ...triggers.weekly, startOnCreation: true } } };
+    });
     const from = ["--from", "2026-11-21T00:00Z"];
-    const { stdout, exitCode } = await run(
+    const { stdout, stderr, exitCode } = await run(
       "trigger",
       "test",
       ...from,
@@ -172,17 +176,20 @@ describe("trigger", () => {
       "48",
     );
     expect(exitCode).toBe(0);
+    expect(stderr).toBe(
+      "nightly, next are made CREATED, and fire only once started: by `glue-connect trigger start`, or with startOnCreation: true\n",
+    );
     expect(stdout).toBe(
-      `2026-11-21T03:00:00Z  nightly fires
+      `2026-11-21T03:00:00Z  nightly fires, once it is started
 2026-11-21T03:00:00Z    load is RUNNING
 2026-11-21T04:30:00Z    load is FAILED
-2026-11-22T03:00:00Z  nightly fires
+2026-11-22T03:00:00Z  nightly fires, once it is started
 2026-11-22T03:00:00Z    load is RUNNING
 2026-11-22T03:00:00Z  weekly fires
 2026-11-22T03:00:00Z    report is RUNNING
 2026-11-22T03:05:00Z    report is SUCCEEDED
 2026-11-22T04:30:00Z    load is SUCCEEDED
-2026-11-22T04:30:00Z  next fires
+2026-11-22T04:30:00Z  next fires, once it is started
 2026-11-22T04:30:00Z    report is RUNNING
 2026-11-22T04:35:00Z    report is SUCCEEDED
 `,
@@ -191,7 +198,9 @@ describe("trigger", () => {
     const events = once.stdout
       .trim()
       .split("\n")
-      .map((line) => JSON.parse(line) as { at: string; state: string });
+      .map((line) => JSON.parse(line) as { at: string; state: string; needsStart?: true });
+    // It was asked for; what follows it was not.
+    expect(events.map(({ needsStart = false }) => needsStart)).toEqual([false, false, false, true, false, false]);
     expect(events.map(({ at, state }) => `${at.slice(11, 16)} ${state}`)).toEqual([
       "00:00 FIRED",
       "00:00 RUNNING",
@@ -222,6 +231,55 @@ describe("trigger", () => {
     );
     expect(stderr).toContain("jobs.gone: There is no file");
     expect(stderr).toContain('jobs.typo: There is no job "athena-cdk". Did you mean athena-cdc?');
+  });
+
+  test("all that is wrong with a configuration is said at once: settings, names, what jobs take, and flags", async () => {
+    const { folder } = await project((book) => ({
+      regoin: "eu-central-1",
+      jobs: { load: scribe(book, { verdict: "ugly" }), slow: { ...scribe(book), maxRetries: 99 } },
+      workflows: { nightly: {} },
+      triggers: {
+        now: { type: "ON_DEMAND", actions: [{ job: "load" }], workflow: "nightly", schedule: "0 2 * * *" },
+        daily: { type: "SCHEDULED", schedule: "0 2 * * *", actions: [{ job: "laod" }] },
+        next: {
+          type: "CONDITIONAL",
+          predicate: {
+            conditions: [
+              { job: "load", state: "GOOD" },
+              { job: "slwo", state: "FAILED" },
+            ],
+          },
+          actions: [{ job: "load", arguments: { boook: "x" } }],
+        },
+        later: {
+          type: "CONDITIONAL",
+          predicate: { conditions: [{ job: "load", state: "FAILED" }] },
+          actions: [{ job: "load" }],
+        },
+      },
+    }));
+    const flags = ["--config-file", path.join(folder, "glue-connect.config.ts"), "--set", "glue.workers=none"];
+    const { exitCode, stderr } = await runHere("scheduler", ...flags);
+    expect(exitCode).toBe(66);
+    const problems = stderr
+      .split("\n")
+      .filter((line) => line.startsWith("  - "))
+      .map((line) => line.slice(4).replace(/ \(\S*glue-connect\.config\.ts(, line \d+)?\)$/, ""));
+    const states = "SUCCEEDED, STOPPED, FAILED, TIMEOUT";
+    expect(problems.sort()).toEqual(
+      [
+        "glue.workers is not a whole number (--set glue.workers)",
+        "jobs.slow.maxRetries is more than 10",
+        "regoin is no setting; did you mean region?",
+        'triggers.daily.actions.0.job is "laod", and `jobs` has none of that name; did you mean load?',
+        `triggers.daily.schedule "0 2 * * *" can't be used: Glue's cron has six fields, within cron(...); write cron(0 2 * * ? *)`,
+        'triggers.later starts jobs.load: --verdict must be one of good, bad; it is "ugly"',
+        "triggers.now.schedule is only for SCHEDULED triggers",
+        `triggers.next.predicate.conditions.0.state is none of ${states}`,
+        'triggers.next.predicate.conditions.1.job is "slwo", and `jobs` has none of that name; did you mean slow?',
+        "triggers.next.predicate.logical is missing: with several conditions, AND or ANY",
+      ].sort(),
+    );
   });
 
   test("without triggers there is nothing to schedule", async () => {
@@ -264,6 +322,17 @@ describe("workflow", () => {
     ]);
     const all = await run("workflow", "status");
     expect(all.stdout.trim().split("\n")).toHaveLength(2);
+    expect(all.stderr).toBe("");
+    const newest = await run("workflow", "status", "--limit", "1");
+    expect(newest).toMatchObject({ stderr: "these are the newest 1; --limit shows more\n" });
+    expect(newest.stdout.trim().split("\n")).toHaveLength(1);
+    const two = await run("runs", "--limit", "2");
+    expect(two).toMatchObject({ stderr: "these are the newest 2; --limit shows more\n" });
+    expect(two.stdout.trim().split("\n")).toHaveLength(2);
+    expect(await run("runs", "--limit", "2.5")).toMatchObject({
+      exitCode: 64,
+      stderr: expect.stringContaining("--limit"),
+    });
 
     const listed = JSON.parse((await run("runs", "--json")).stdout) as { id: string; job: string; state: string }[];
     expect(listed.map(({ job, state }) => `${job} ${state}`)).toEqual([

@@ -104,10 +104,27 @@ describe("years", () => {
 });
 
 test.each([
-  ["0 10 * * ? *", "is not of the form cron(...)"],
-  ["rate(5 minutes)", "is not of the form cron(...)"],
+  ["daily", "is not of the form cron(...)"],
+  // Other schedulers' forms, with what says the same in Glue's.
+  ["0 10 * * ? *", "Glue's cron has six fields, within cron(...); write cron(0 10 * * ? *)"],
+  ["0 2 * * *", "Glue's cron has six fields, within cron(...); write cron(0 2 * * ? *)"],
+  ["*/15 8-18 * * 1-5", "Glue's cron has six fields, within cron(...); write cron(*/15 8-18 ? * MON-FRI *)"],
+  ["30 4 1,15 * *", "Glue's cron has six fields, within cron(...); write cron(30 4 1,15 * ? *)"],
+  ["0 4 * 1 0,sat", "Glue's cron has six fields, within cron(...); write cron(0 4 ? 1 SUN,sat *)"],
+  ["@daily", "Glue's cron has six fields, within cron(...); write cron(0 0 * * ? *)"],
+  // Unix fires on either day; and Glue not each minute.
+  ["0 4 13 * 5", "Glue's cron has six fields, within cron(...)"],
+  ["* * * * *", "Glue's cron has six fields, within cron(...)"],
+  ["rate(5 minutes)", "rate(...) is EventBridge's, Glue doesn't know it; write cron(0/5 * * * ? *)"],
+  ["rate(1 hour)", "rate(...) is EventBridge's, Glue doesn't know it; write cron(0 * * * ? *)"],
+  ["rate(12 hours)", "rate(...) is EventBridge's, Glue doesn't know it; write cron(0 0/12 * * ? *)"],
+  ["rate(1 day)", "rate(...) is EventBridge's, Glue doesn't know it; write cron(0 0 * * ? *)"],
+  ["rate(7 minutes)", "rate(...) is EventBridge's, Glue doesn't know it"],
   ["cron()", "has 0 fields where six are needed: minutes, hours, day of month, month, day of week, year"],
-  ["cron(0 10 * * ?)", "has 5 fields where six are needed: minutes, hours, day of month, month, day of week, year"],
+  [
+    "cron(0 10 * * ?)",
+    "has 5 fields where six are needed: minutes, hours, day of month, month, day of week, year; write cron(0 10 * * ? *)",
+  ],
   ["cron(0 0 10 * * ? *)", "has 7 fields where six are needed: minutes, hours, day of month, month, day of week, year"],
   ["cron(0 10 * * * *)", "day of month and day of week are both given: one of them must be ?"],
   ["cron(0 10 1 * 2 *)", "day of month and day of week are both given: one of them must be ?"],

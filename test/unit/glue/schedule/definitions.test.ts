@@ -191,6 +191,7 @@ describe("what is wrong with an entry", () => {
         'triggers.t.event.prefix is no prefix such as "s3://bucket/exports/"',
         "triggers.t.eventBatching.batchSize is more than 100",
         "triggers.t.eventBatching.batchWindow is more than 900",
+        'triggers.t.workflow is "w", and `workflows` has none of that name',
       ],
     ],
     [{ workflows: { w: { maxConcurrentRuns: 0 } } }, ["workflows.w.maxConcurrentRuns is less than 1"]],
