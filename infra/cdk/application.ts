@@ -1,6 +1,6 @@
 import { Aws } from "aws-cdk-lib";
 import { CfnApplication } from "aws-cdk-lib/aws-emrserverless";
-import { Effect, ManagedPolicy, PolicyStatement } from "aws-cdk-lib/aws-iam";
+import { Effect, PolicyStatement } from "aws-cdk-lib/aws-iam";
 import { CfnLogGroup } from "aws-cdk-lib/aws-logs";
 import { Construct } from "constructs";
 import type { Infrastructure } from "./infrastructure.js";
@@ -49,39 +49,6 @@ export class EmrApplication extends Construct {
     application.addResourceDependency(group);
     this.id = application.attrApplicationId;
     this.arn = application.attrArn;
-  }
-
-  /**
-   * What a person needs for sessions (`run --target emr`) and for job runs (`submit`). Whoever has an endpoint's token runs code as the
-   * session's role, so it is for sessions of this application only.
-   */
-  operatorPolicy(scope: Construct, roles: readonly string[], buckets: readonly string[]): ManagedPolicy {
-    const policy = new ManagedPolicy(scope, "Operators", {
-      description: "Spark Connect sessions and job runs on one application of EMR Serverless",
-    });
-    const on = (resource: string, ...actions: readonly string[]) =>
-      policy.addStatements(
-        new PolicyStatement({ actions: actions.map((action) => `emr-serverless:${action}`), resources: [resource] }),
-      );
-    on(this.arn, "GetApplication", "StartApplication", "StartSession", "ListSessions", "StartJobRun", "ListJobRuns");
-    on(
-      `${this.arn}/sessions/*`,
-      "GetSession",
-      "GetSessionEndpoint",
-      "TerminateSession",
-      "GetResourceDashboard",
-      "TagResource",
-    );
-    on(`${this.arn}/jobruns/*`, "GetJobRun", "CancelJobRun", "GetDashboardForJobRun", "TagResource");
-    if (roles.length > 0) policy.addStatements(passRoles(roles, "emr-serverless.amazonaws.com"));
-    policy.addStatements(
-      new PolicyStatement({
-        actions: ["s3:GetObject", "s3:PutObject"],
-        resources: buckets.map((bucket) => `${bucket}/*`),
-      }),
-      new PolicyStatement({ actions: ["s3:ListBucket"], resources: [...buckets] }),
-    );
-    return policy;
   }
 }
 

@@ -10,7 +10,7 @@ import type { Logger } from "../../lib/logger.js";
 import type { Environment } from "../../lib/targets/local/directories.js";
 import { packageRoot } from "../../lib/targets/local/package-root.js";
 import { sparkJarsName } from "../../lib/targets/local/spark-jars.js";
-import type { ArtifactStore } from "../../lib/targets/runs/artifacts.js";
+import { type ArtifactStore, FILES } from "../../lib/targets/runs/artifacts.js";
 import { NODE_VERSION, nodeArchive } from "../../lib/targets/runs/node-archive.js";
 
 /** A file that job runs are started with. Its key stands for its content: another content has another key. */
@@ -76,14 +76,14 @@ export async function uploadArtifacts(
 }
 
 function known(name: string, content: Uint8Array): Artifact {
-  return { key: `${hashOf(content)}/${name}`, content: async () => content };
+  return { key: `${FILES}${hashOf(content)}/${name}`, content: async () => content };
 }
 
 async function node(architecture: "x86_64" | "arm64", env: Environment): Promise<Artifact> {
   const own = env.GLUE_CONNECT_NODE_ARCHIVE;
   if (own) return known(path.basename(own), await readFile(own));
   return {
-    key: `node-${NODE_VERSION}/${architecture}.tgz`,
+    key: `${FILES}node-${NODE_VERSION}/${architecture}.tgz`,
     content: async (log) => readFile(await nodeArchive(architecture, log, env)),
   };
 }
@@ -91,7 +91,7 @@ async function node(architecture: "x86_64" | "arm64", env: Environment): Promise
 function jars(beginnings: readonly string[]): Artifact[] {
   const profile = profileOf(beginnings);
   return beginnings.map((beginning) => ({
-    key: `${sparkJarsName({ profile })}/${beginning.replace(/[-_]+$/, "")}.jar`,
+    key: `${FILES}${sparkJarsName({ profile })}/${beginning.replace(/[-_]+$/, "")}.jar`,
     async content(log, signal) {
       const [file = ""] = await jarFiles([beginning], log, signal, profile);
       return readFile(file);

@@ -114,7 +114,7 @@ export async function loadInfrastructure(options: InfrastructureOptions): Promis
     jobs,
     chains,
     artifacts: [...artifacts.values()],
-    warnings: warningsOf(definitions, jobs),
+    warnings: [...warningsOf(definitions, jobs), ...queueWarnings(jobs, settings, infra)],
   };
 }
 
@@ -212,6 +212,31 @@ function warningsOf({ triggers, workflows }: Definitions, jobs: ReadonlyMap<stri
     }
     if (place === "emr" && entry.maxRetries > 9)
       warnings.push(`jobs.${name} is tried 10 times at the most on EMR Serverless`);
+  }
+  return warnings;
+}
+
+/** What becomes of runs that are one too many, where the configuration says nothing of it or something else. */
+export function queueWarnings(
+  jobs: ReadonlyMap<string, Pick<InfraJob, "name" | "entry" | "place">>,
+  { emr = {} }: Settings,
+  { capacity }: InfraSettings,
+): string[] {
+  const onEmr = [...jobs.values()].filter(({ place }) => place === "emr");
+  const queued = onEmr.filter(({ entry }) => entry.jobRunQueuingEnabled);
+  const warnings = queued.map(
+    ({ name }) =>
+      `jobs.${name}.jobRunQueuingEnabled: on EMR Serverless runs wait for the application (15 at a time), not for maxConcurrentRuns, which the job's own lease holds: a run beside another of the same job is refused`,
+  );
+  // Without a limit one run takes what it can get.
+  const executors = emr.maxExecutors ?? Number.POSITIVE_INFINITY;
+  const most = (emr.driver?.cores ?? 0) + (emr.executor?.cores ?? 0) * executors;
+  const wanted = onEmr.reduce((sum, { entry }) => sum + most * entry.maxConcurrentRuns, 0);
+  if (queued.length === 0 && onEmr.length > 1 && wanted > capacity.cores) {
+    const each = Number.isFinite(most) ? `up to ${most} vCPU` : "as many vCPU as there are";
+    warnings.push(
+      `the application has no queue: ${onEmr.length} jobs may ask for ${each} each, infra.capacity has ${capacity.cores}, and what finds none left may fail instead of waiting. Set jobRunQueuingEnabled on the jobs, emr.maxExecutors lower, or infra.capacity.cores higher`,
+    );
   }
   return warnings;
 }

@@ -1,13 +1,15 @@
 import { Aws, CfnOutput, CfnParameter, Duration, Fn, Stack, type StackProps } from "aws-cdk-lib";
-import type { Role } from "aws-cdk-lib/aws-iam";
+import { ManagedPolicy, type Role } from "aws-cdk-lib/aws-iam";
 import { Queue, QueueEncryption } from "aws-cdk-lib/aws-sqs";
 import type { Construct } from "constructs";
+import type { CloudPlace } from "../../lib/cli/aws-targets.js";
 import { Alarms } from "./alarms.js";
 import { EmrApplication } from "./application.js";
 import { DATA_EXPORTS } from "./data-stack.js";
 import { type InfraJob, type Infrastructure, kindOf } from "./infrastructure.js";
 import { jobRole, type Location } from "./job-role.js";
 import { NativeGlue } from "./native-glue.js";
+import { emrOperatorStatements, glueOperatorStatements } from "./operators.js";
 import { StackArguments } from "./parameters.js";
 import type { Places } from "./requests.js";
 import { Starts } from "./starts.js";
@@ -36,7 +38,14 @@ export class JobsStack extends Stack {
     const roles = new Map<string, Role>();
     const argumentsOf = (job: InfraJob, call: Readonly<Record<string, string>>) => given.of(job, call);
     for (const [name, job] of jobs) {
-      const options = { applicationArn: application.arn, logGroup: application.logGroup, artifacts, logs, argumentsOf };
+      const options = {
+        applicationArn: application.arn,
+        logGroup: application.logGroup,
+        artifacts,
+        logs,
+        connections: settings.glue?.connections,
+        argumentsOf,
+      };
       roles.set(name, jobRole(this, job, options));
     }
     const roleOf = ({ name }: InfraJob) => (roles.get(name) as Role).roleArn;
@@ -67,8 +76,20 @@ export class JobsStack extends Stack {
     starts.end();
     new Alarms(this, { infrastructure, application, deadLetters, machines: starts.machines });
 
-    const onEmr = [...jobs.values()].filter((job) => job.place === "emr").map(roleOf);
-    const policy = application.operatorPolicy(this, onEmr, [...new Set([artifacts.bucketArn, logs.bucketArn])]);
+    const on = (where: CloudPlace) => [...jobs.values()].filter((job) => job.place === where);
+    const onGlue = on("glue");
+    const policy = new ManagedPolicy(this, "Operators", {
+      description: "Spark Connect sessions and job runs",
+      statements: [
+        ...emrOperatorStatements(application.arn, { roles: on("emr").map(roleOf), artifacts, logs }),
+        ...(onGlue.length === 0
+          ? []
+          : glueOperatorStatements(
+              onGlue.map(({ name }) => name),
+              { roles: onGlue.map(roleOf), artifacts, logs },
+            )),
+      ],
+    });
     this.#output("ApplicationId", application.id, "emr.applicationId", true);
     this.#output("OperatorsPolicy", policy.managedPolicyArn, "For those who run and submit jobs");
     for (const job of jobs.values()) {

@@ -285,6 +285,18 @@ describe("policies", () => {
       why: "ids are given when they start",
     },
     { actions: /^glue:/, resource: /:table\/[^*/]+\/\*$/, why: "tables of a named database" },
+    {
+      actions: /^glue:/,
+      resource: /:session\/glue-connect-\*$/,
+      why: "sessions of ours, by the beginning of their ids",
+    },
+    { actions: /^glue:ListSessions$/, resource: /^\*$/, why: "has no resources" },
+    { actions: /^ec2:Describe/, resource: /^\*$/, why: "has no resources" },
+    {
+      actions: /^ec2:(Create|Delete)(NetworkInterface|Tags)$/,
+      resource: /:ec2:[^*]+:(network-interface|subnet|security-group)\/\*$/,
+      why: "the connection says which",
+    },
     { actions: /^cassandra:Select$/, resource: /:\/keyspace\/system\*$/, why: "Amazon Keyspaces' own tables" },
     {
       actions: /^secretsmanager:GetSecretValue$/,
@@ -323,7 +335,9 @@ describe("policies", () => {
   test("a role is passed to one service, and taken for one application or account", () => {
     for (const statement of allStatements(jobs)) {
       if (list(statement.Action).includes("iam:PassRole")) {
-        expect(statement.Condition.StringEquals["iam:PassedToService"]).toMatch(/^emr-serverless\.amazonaws\.com$/);
+        const toGlue = list(statement.Resource).every((role) => /role\/glue/.test(role));
+        const service = toGlue ? "glue.amazonaws.com" : "emr-serverless.amazonaws.com";
+        expect(statement.Condition.StringEquals["iam:PassedToService"]).toBe(service);
       }
     }
     for (const [id, { AssumeRolePolicyDocument }] of resourcesOf(jobs, "AWS::IAM::Role")) {
@@ -358,12 +372,26 @@ describe("policies", () => {
       "arn:aws:cassandra:eu-central-1:123456789012:/keyspace/tlp_stress/table/random_access",
     ]);
     expect(resourcesFor(statementsOfRole("KeyspacesExport"), "cassandra:Modify")).toEqual([]);
+    // What runs are started with may be read and not written, whichever run uploaded it; the way into a VPC is Glue's own.
+    const artifacts = "arn:aws:s3:::shop-data-artifactsbucket/";
+    const inArtifacts = (name: string, action: string) =>
+      resourcesFor(statementsOfRole(name), action).filter((resource) => resource.startsWith(artifacts));
+    expect(inArtifacts("Orders", "s3:GetObject")).toEqual([`${artifacts}files/*`, `${artifacts}reports/*`]);
+    expect(inArtifacts("Orders", "s3:PutObject")).toEqual([`${artifacts}reports/*`]);
+    expect(inArtifacts("GlueCdc", "s3:PutObject")).toEqual([`${artifacts}reports/*`, `${artifacts}temp/*`]);
+    expect(resourcesFor(statementsOfRole("GlueCdc"), "glue:GetConnection")).toContain(
+      "arn:aws:glue:eu-central-1:123456789012:connection/vpc",
+    );
+    expect(resourcesFor(statementsOfRole("Orders"), "ec2:CreateNetworkInterface")).toEqual([]);
   });
 
   test("the endpoint of a session is for those who have the application's policy", () => {
     const [policy] = resourcesOf(jobs, "AWS::IAM::ManagedPolicy").values();
     expect(resourcesFor(policy.PolicyDocument.Statement, "emr-serverless:GetSessionEndpoint")).toEqual([
       "arn:aws:emr-serverless:eu-central-1:123456789012:/applications/00application/sessions/*",
+    ]);
+    expect(resourcesFor(policy.PolicyDocument.Statement, "glue:GetSessionEndpoint")).toEqual([
+      "arn:aws:glue:eu-central-1:123456789012:session/glue-connect-*",
     ]);
   });
 

@@ -175,7 +175,7 @@ test("an artifact is uploaded once under the hash of its content, and a changed 
   };
   const upload = (text: string) => uploadArtifact(store, "s3://b/a/", "job.mjs", Buffer.from(text), silentLogger);
   const first = await upload("one");
-  expect(first).toMatch(/^s3:\/\/b\/a\/[0-9a-f]{32}\/job\.mjs$/);
+  expect(first).toMatch(/^s3:\/\/b\/a\/files\/[0-9a-f]{32}\/job\.mjs$/);
   expect(await upload("one")).toBe(first);
   expect(puts).toBe(1);
   expect(await upload("two")).not.toBe(first);
