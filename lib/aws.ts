@@ -1,3 +1,4 @@
+import { STATUS_CODES } from "node:http";
 import { ExitCode, UserError } from "./errors.js";
 
 /** How to reach AWS. What is left out is found as every AWS tool finds it: environment, shared files, instance role. */
@@ -89,6 +90,16 @@ export interface AwsCall {
 }
 
 /**
+ * The AWS SDK warns that it won't be published for Node 20 any more in 2027. That is for whoever maintains this package; runs have
+ * nothing else to say on stderr than what concerns them. A user's own word goes over it.
+ *
+ * @see https://github.com/aws/aws-sdk-js-v3/issues/7983
+ */
+export function silenceNodeVersionWarning(env: NodeJS.ProcessEnv = process.env): void {
+  env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= "true";
+}
+
+/**
  * What an error of the AWS SDK means to the person who runs the job. Errors that are a service's own answer ("no such
  * table") are the caller's to recognise before.
  *
@@ -96,10 +107,10 @@ export interface AwsCall {
  * `AWS_THROTTLED` (75), the call's own `deniedCode` (66), else `AWS_REQUEST_FAILED` (1).
  */
 export function awsFailure(error: unknown, call: AwsCall): UserError {
-  const name = awsErrorName(error) ?? "";
-  const text = error instanceof Error ? error.message : String(error);
-  const status = awsErrorStatus(error);
   if (error instanceof UserError) return error;
+  const text = textOf(error);
+  const name = text.startsWith("HTTP ") ? "" : (awsErrorName(error) ?? "");
+  const status = awsErrorStatus(error);
   if (/region is missing/i.test(text)) {
     return new UserError("AWS_REGION_MISSING", `No AWS region is set for ${call.doing}`, {
       hint: "Set AWS_REGION, or a region in the AWS profile",
@@ -158,6 +169,14 @@ export function awsFailure(error: unknown, call: AwsCall): UserError {
     hint: "The reason is AWS's own words; where they name nothing that can be put right, run again later",
     cause: error,
   });
+}
+
+/** An answer without a body, as HEAD has, is an "UnknownError" to the SDK: its status says more. */
+function textOf(error: unknown): string {
+  const text = error instanceof Error ? error.message : String(error);
+  const status = awsErrorStatus(error);
+  if (status === undefined || !/^(Unknown(Error)?|\d{3})?$/.test(text)) return text;
+  return `HTTP ${status}${STATUS_CODES[status] === undefined ? "" : ` ${STATUS_CODES[status]}`}`;
 }
 
 function isConnectionProblem(error: unknown): boolean {

@@ -104,7 +104,7 @@ async function openBoth(
   if (target.status === "fulfilled") await target.value[Symbol.asyncDispose]();
   const failures = [target, source].flatMap((end) => (end.status === "rejected" ? [end.reason as unknown] : []));
   if (failures.length === 1) throw failures[0];
-  const described = failures.map(describeFailure);
+  const described = failures.map((error) => describeFailure(error));
   // A defect of ours must not pass for a mistake of the user's.
   const defect = failures.find((_failure, index) => described[index]?.stack !== undefined);
   if (defect !== undefined) throw defect;

@@ -4,7 +4,7 @@ import type { ResolvedConfig } from "../glue/config/resolve.js";
 import { outranks } from "../glue/config/resolve.js";
 import type { Settings } from "../glue/config/schema.js";
 import type { SparkPackage } from "../targets/aws/packages.js";
-import type { EmrTarget, GlueTarget } from "../targets/aws/settings.js";
+import type { EmrTarget, GlueTarget, RoleOptional } from "../targets/aws/settings.js";
 import type { SessionService } from "../targets/sessions/service.js";
 
 /** Where a job finds Spark: a server that runs already, this machine, or one of AWS's services. */
@@ -33,24 +33,56 @@ export function awsOptions({ region, profile }: Settings): AwsOptions {
   return region === undefined ? {} : { region };
 }
 
-/** @throws UserError `EMR_NOT_CONFIGURED` (exit 66) with everything that is missing. */
-export function emrTarget(settings: Settings, packages: readonly SparkPackage[]): EmrTarget {
-  const { applicationId, role, ...rest } = settings.emr ?? {};
-  const missing = [
-    ...(applicationId === undefined ? ["emr.applicationId, the id of an EMR Serverless application"] : []),
-    ...(role === undefined ? ["emr.role, the ARN of the role that the job runs as"] : []),
-  ];
-  if (applicationId === undefined || role === undefined) throw notConfigured("EMR", "EMR Serverless", missing);
-  return { ...rest, aws: awsOptions(settings), applicationId, role, packages };
+/** What a command is about to do: only what is started needs a role, and only what is uploaded a place. */
+export type TargetUse = "session" | "job run" | "look";
+
+const ROLE = "the ARN of the role that the job runs as";
+
+/**
+ * Looks whether the settings say all that a use of a service needs, before anything of AWS is asked.
+ *
+ * @throws UserError `EMR_NOT_CONFIGURED`, `GLUE_NOT_CONFIGURED`, `ARTIFACTS_NOT_CONFIGURED` (exit 66) with everything that is missing.
+ */
+export function checkTarget(place: CloudPlace, settings: Settings, use: TargetUse): void {
+  const { emr, glue, artifacts } = settings;
+  const own: string[] = [];
+  if (place === "emr") {
+    if (emr?.applicationId === undefined) own.push("emr.applicationId, the id of an EMR Serverless application");
+    if (use !== "look" && emr?.role === undefined) own.push(`emr.role, ${ROLE}`);
+  } else if (use !== "look" && glue?.role === undefined) own.push(`glue.role, ${ROLE}`);
+  const more =
+    use === "job run" && artifacts === undefined
+      ? ["artifacts, a folder on S3 for bundles, launcher and Node (s3://bucket/folder/)"]
+      : [];
+  if (own.length + more.length === 0) return;
+  const code = own.length === 0 ? "ARTIFACTS" : place.toUpperCase();
+  const service = place === "emr" ? "EMR Serverless" : "Glue";
+  throw new UserError(`${code}_NOT_CONFIGURED`, `${service} can't be used: settings are missing`, {
+    problems: [...own, ...more],
+    hint: "Set them in glue-connect.config.ts, by variables (GLUE_CONNECT_EMR_ROLE, ...) or by --set key=value; the README has a section on AWS",
+    exitCode: ExitCode.configuration,
+  });
 }
 
-/** @throws UserError `GLUE_NOT_CONFIGURED` (exit 66). */
-export function glueTarget(settings: Settings, packages: readonly SparkPackage[]): GlueTarget {
-  const { role, ...rest } = settings.glue ?? {};
-  if (role === undefined) {
-    throw notConfigured("GLUE", "Glue", ["glue.role, the ARN of the role that the job runs as"]);
-  }
-  return { ...rest, aws: awsOptions(settings), role, packages };
+/** @throws UserError of {@link checkTarget}. */
+export function emrTarget(
+  settings: Settings,
+  packages: readonly SparkPackage[],
+  use: TargetUse,
+): RoleOptional<EmrTarget> {
+  checkTarget("emr", settings, use);
+  const { applicationId = "", ...rest } = settings.emr ?? {};
+  return { ...rest, aws: awsOptions(settings), applicationId, packages };
+}
+
+/** @throws UserError of {@link checkTarget}. */
+export function glueTarget(
+  settings: Settings,
+  packages: readonly SparkPackage[],
+  use: TargetUse,
+): RoleOptional<GlueTarget> {
+  checkTarget("glue", settings, use);
+  return { ...settings.glue, aws: awsOptions(settings), packages };
 }
 
 /** The sessions of a service; the AWS SDK is loaded with them. */
@@ -58,21 +90,14 @@ export async function sessionService(
   place: CloudPlace,
   settings: Settings,
   packages: readonly SparkPackage[],
+  use: TargetUse = "session",
 ): Promise<SessionService> {
   if (place === "emr") {
-    const target = emrTarget(settings, packages);
+    const target = emrTarget(settings, packages, use);
     const { createEmrSessions } = await import("../targets/sessions/emr-sessions.js");
     return createEmrSessions(target);
   }
-  const target = glueTarget(settings, packages);
+  const target = glueTarget(settings, packages, use);
   const { createGlueSessions } = await import("../targets/sessions/glue-sessions.js");
   return createGlueSessions(target);
-}
-
-export function notConfigured(code: string, service: string, missing: readonly string[]): UserError {
-  return new UserError(`${code}_NOT_CONFIGURED`, `${service} can't be used: settings are missing`, {
-    problems: missing,
-    hint: "Set them in glue-connect.config.ts, by variables (GLUE_CONNECT_EMR_ROLE, ...) or by --set key=value; the README has a section on AWS",
-    exitCode: ExitCode.configuration,
-  });
 }

@@ -1,4 +1,5 @@
-import { ExitCode, UserError } from "../errors.js";
+import { silenceNodeVersionWarning } from "../aws.js";
+import { ExitCode } from "../errors.js";
 import { resolveConfig } from "../glue/config/resolve.js";
 import type { Job } from "../glue/define-job.js";
 import { runJob } from "../glue/run-job.js";
@@ -8,12 +9,14 @@ import { createProgress } from "./progress.js";
 import { writeReport } from "./report-file.js";
 import { reportText } from "./report-text.js";
 import { printable, styleFor } from "./style.js";
+import { writeError } from "./write-error.js";
 
 /**
  * The main program of a bundle that `submit` has made: runs its one job on the Spark of `SPARK_REMOTE`, logs to stderr, prints
  * the report, and writes it to `GLUE_CONNECT_REPORT_FILE` as JSON. Never returns.
  */
 export async function runBundle(job: Job): Promise<never> {
+  silenceNodeVersionWarning();
   const io = processIo;
   // When the driver has died its pipes are closed: that must not cut short what the job still has to undo.
   for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {});
@@ -33,10 +36,7 @@ export async function runBundle(job: Job): Promise<never> {
   if (stack !== undefined) await write(io.stderr, `${printable(stack)}\n`);
   const style = styleFor(io.stdout, io.env, false);
   await write(io.stdout, reportText(report.toJSON(), style, widthOf(io.stdout)));
-  if (report.error !== undefined) {
-    const { code, message, ...more } = report.error;
-    await write(io.stderr, `${printable(new UserError(code, message, more).describe())}\n`);
-  }
+  if (report.error !== undefined) await writeError(report.error, io, false);
   const file = io.env.GLUE_CONNECT_REPORT_FILE ?? "";
   const problem = file === "" ? undefined : await writeReport(report, file);
   if (problem !== undefined) await write(io.stderr, `${printable(problem.describe())}\n`);

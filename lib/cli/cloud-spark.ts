@@ -6,7 +6,7 @@ import type { Logger } from "../logger.js";
 import { createObjectStore } from "../storage/create-object-store.js";
 import { LONGEST_PROPERTY } from "../targets/aws/emr-properties.js";
 import type { SparkPackage } from "../targets/aws/packages.js";
-import { awsOptions, type CloudPlace, sessionService } from "./aws-targets.js";
+import { awsOptions, type CloudPlace, checkTarget, sessionService } from "./aws-targets.js";
 import { haveJars, neededJars, uploadJars, usefulJars } from "./cluster-jars.js";
 
 /** Characters that the list may have besides, for jars of the image. */
@@ -21,14 +21,21 @@ export interface CloudSparkOptions {
   readonly sessionId?: string | undefined;
 }
 
-/** Opens a session on AWS when the job first asks for Spark, with what the job needs. */
+/**
+ * Opens a session on AWS when the job first asks for Spark, with what the job needs.
+ *
+ * @throws UserError of `checkTarget`, at once.
+ */
 export function cloudSpark(
   options: CloudSparkOptions,
 ): (needs: SparkNeeds, signal: AbortSignal) => Promise<SparkEndpoint> {
   const { place, settings, log, sessionId } = options;
+  // Said before the job asks AWS for something else, and asks for credentials with it.
+  const use = sessionId === undefined ? "session" : "look";
+  checkTarget(place, settings, use);
   return async ({ packages = [] }, signal) => {
     const jars = await packageJars(packages, options, signal);
-    const service = await sessionService(place, withJars(settings, place, jars), packages);
+    const service = await sessionService(place, withJars(settings, place, jars), packages, use);
     const { openSession } = await import("../targets/sessions/open.js");
     const session = await openSession({
       service,

@@ -16,6 +16,7 @@ import { createProgress, type Progress } from "./progress.js";
 import { loadBuiltInJob } from "./registry.js";
 import { reportText } from "./report-text.js";
 import { styleFor } from "./style.js";
+import { writeError } from "./write-error.js";
 
 const SOURCE = "lake.sample.orders";
 const SCHEMA = "sample";
@@ -134,15 +135,13 @@ async function demo(flags: Flags, io: CliIo, progress: Progress, signal: AbortSi
 }
 
 async function show(result: RunResult, flags: Flags, io: CliIo, form: "text" | "json"): Promise<void> {
-  if (form === "json") {
-    await write(io.stdout, `${JSON.stringify(result.report, null, 2)}\n`);
-    return;
+  const { report } = result;
+  if (form === "json") await write(io.stdout, `${JSON.stringify(report, null, 2)}\n`);
+  else {
+    const stream = flags.json ? io.stderr : io.stdout;
+    await write(stream, `${reportText(report.toJSON(), styleFor(stream, io.env, flags.color), widthOf(stream))}\n`);
   }
-  const stream = flags.json ? io.stderr : io.stdout;
-  await write(
-    stream,
-    `${reportText(result.report.toJSON(), styleFor(stream, io.env, flags.color), widthOf(stream))}\n`,
-  );
+  if (report.error !== undefined) await writeError(report.error, io, flags.color);
 }
 
 /** The configuration item that the job reads, as it would stand in DynamoDB. */

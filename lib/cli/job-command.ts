@@ -21,6 +21,7 @@ import { checkReportFile, writeReport } from "./report-file.js";
 import { reportText } from "./report-text.js";
 import { claimRun } from "./run-claim.js";
 import { printable, styleFor } from "./style.js";
+import { writeError } from "./write-error.js";
 
 /** Told the exit code of what a command did. */
 export type Finish = (exitCode: ExitCode) => void;
@@ -111,13 +112,18 @@ export function addJobCommand(
       await write(io.stdout, jobHelp(job, name, command, Math.min(widthOf(io.stdout), 120)));
       return;
     }
-    finish(await execute(job, argv, mode, flags, io));
+    finish(await execute(job, argv, mode, flags, io, optionNames(command)));
   });
+}
+
+/** The long names of a command's options, without their dashes in front. */
+export function optionNames(command: Command): string[] {
+  return command.options.flatMap(({ long }) => (long === undefined || long === null ? [] : [long.replace(/^--/, "")]));
 }
 
 /** An argument that the CLI reads itself would never reach the job. */
 export function refuseTakenNames(job: Job, command: Command): void {
-  const taken = new Set(command.options.map((option) => option.long?.replace(/^--/, "").replaceAll("-", "_")));
+  const taken = new Set(optionNames(command).map((option) => option.replaceAll("-", "_")));
   const problems = Object.keys(job.args).filter((name) => taken.has(name));
   if (problems.length === 0) return;
   throw new UserError("JOB_INVALID", `Job ${job.name} has arguments that glue-connect takes for itself`, {
@@ -127,7 +133,14 @@ export function refuseTakenNames(job: Job, command: Command): void {
   });
 }
 
-async function execute(job: Job, argv: readonly string[], mode: RunMode, flags: Flags, io: CliIo): Promise<ExitCode> {
+async function execute(
+  job: Job,
+  argv: readonly string[],
+  mode: RunMode,
+  flags: Flags,
+  io: CliIo,
+  options: readonly string[],
+): Promise<ExitCode> {
   claimRun(io.env);
   if (flags.reportFile !== undefined) await checkReportFile(flags.reportFile);
   const progress = createProgress(io, { debug: flags.debug === true, color: flags.color });
@@ -145,6 +158,7 @@ async function execute(job: Job, argv: readonly string[], mode: RunMode, flags: 
     const catalog = settings.catalog ?? (cloud === undefined ? undefined : "glue");
     const result = await runJob(job, argv, {
       mode,
+      options,
       sparkRemote:
         cloud !== undefined
           ? cloudSpark({
@@ -186,11 +200,7 @@ async function deliver(result: RunResult, flags: Flags, io: CliIo): Promise<Exit
     const style = styleFor(io.stdout, io.env, flags.color);
     await write(io.stdout, reportText(report.toJSON(), style, widthOf(io.stdout)));
   }
-  // In the text report the error is its last block; a script that reads JSON from stdout has a person at stderr.
-  if (report.error !== undefined && (flags.json || unstarted || io.stdout.isTTY !== true)) {
-    const { code, message, ...more } = report.error;
-    await write(io.stderr, `${printable(new UserError(code, message, more).describe())}\n`);
-  }
+  if (report.error !== undefined) await writeError(report.error, io, flags.color);
   if (problem === undefined) return result.exitCode;
   await write(io.stderr, `${printable(problem.describe())}\n`);
   return result.exitCode === ExitCode.ok ? problem.exitCode : result.exitCode;

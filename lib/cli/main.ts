@@ -1,6 +1,9 @@
 #!/usr/bin/env node
+import { silenceNodeVersionWarning } from "../aws.js";
 import { processIo } from "./io.js";
 import { runCommandLine } from "./program.js";
+
+silenceNodeVersionWarning();
 
 // Whoever reads our output may stop reading, as `head` does: that is no reason to fail, or to leave a load half done.
 for (const stream of [process.stdout, process.stderr]) {

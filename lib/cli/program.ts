@@ -18,8 +18,9 @@ import { registerSchedulerCommand } from "./schedule/scheduler.js";
 import { registerTriggerCommand } from "./schedule/trigger.js";
 import { registerWorkflowCommand } from "./schedule/workflow.js";
 import { registerSessionCommand } from "./session.js";
-import { printable, styleFor } from "./style.js";
+import { printable } from "./style.js";
 import { registerSubmitCommand } from "./submit.js";
+import { writeError } from "./write-error.js";
 
 /**
  * Runs a command line.
@@ -85,14 +86,7 @@ async function showError(error: unknown, argv: readonly string[], io: CliIo): Pr
   const failure = error instanceof CommanderError ? usageError(error) : describeFailure(error);
   if (failure === undefined) return ExitCode.ok;
   if (argv.includes("--debug") && failure.stack !== undefined) await write(io.stderr, `${printable(failure.stack)}\n`);
-  const { code, message, problems, hint } = failure.error;
-  const style = styleFor(io.stderr, io.env, !argv.includes("--no-color"));
-  const lines = [
-    style.red(`${code}: ${message}`),
-    ...problems.map((problem) => `  - ${problem}`),
-    ...(hint === undefined ? [] : [`What to do: ${hint}`]),
-  ];
-  await write(io.stderr, `${lines.map((line) => (style.enabled ? line : printable(line))).join("\n")}\n`);
+  await writeError(failure.error, io, !argv.includes("--no-color"));
   if (argv.includes("--json")) await write(io.stdout, `${JSON.stringify({ error: failure.error }, null, 2)}\n`);
   return failure.exitCode;
 }

@@ -2,7 +2,8 @@ import type { Json, RunReportJson, StepReport, TableReportJson } from "../glue/r
 import { count, duration, printable, type Style, twoColumns, wrap } from "./style.js";
 
 /**
- * A run's report for people: what was loaded, how the changes were found, rows, state before and after, seconds, warnings.
+ * A run's report for people: what was loaded, how the changes were found, rows, state before and after, seconds, warnings. Why it
+ * failed is `writeError`'s to say.
  *
  * @param width of the terminal, in characters.
  */
@@ -13,16 +14,6 @@ export function reportText(report: RunReportJson, style: Style, width: number): 
   if (report.warnings.length > 0) {
     const lines = report.warnings.flatMap(({ code, message }) => bullet(`${code}: ${message}`, width));
     blocks.push([style.yellow(report.warnings.length === 1 ? "Warning" : "Warnings"), ...lines].join("\n"));
-  }
-  if (report.error !== undefined) {
-    const { code, message, problems, hint } = report.error;
-    blocks.push(
-      [
-        style.red(printable(`${code}: ${message}`)),
-        ...problems.flatMap((problem) => bullet(problem, width)),
-        ...(hint === undefined ? [] : [printable(`What to do: ${hint}`)]),
-      ].join("\n"),
-    );
   }
   return `${blocks.join("\n\n")}\n`;
 }
@@ -136,9 +127,9 @@ function stepsText(steps: readonly StepReport[], style: Style): string {
 }
 
 /** A list item whose further lines, of its own or from wrapping, are indented. */
-function bullet(text: string, width: number): string[] {
+export function bullet(text: string, width: number): string[] {
   const lines = printable(text)
     .split("\n")
-    .flatMap((line) => wrap(line, Math.max(24, width - 4)));
+    .flatMap((line) => (width === Number.POSITIVE_INFINITY ? [line] : wrap(line, Math.max(24, width - 4))));
   return lines.map((line, index) => `${index === 0 ? "  - " : "    "}${line}`);
 }

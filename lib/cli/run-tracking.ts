@@ -16,14 +16,15 @@ export async function runService(
   settings: Settings,
   packages: readonly SparkPackage[],
   jobName: string | undefined,
+  use: "job run" | "look" = "look",
 ): Promise<RunService> {
   if (settings.target === "emr") {
     const { createEmrRuns } = await import("../targets/runs/emr-runs.js");
-    return createEmrRuns({ ...emrTarget(settings, packages), logs: settings.logs });
+    return createEmrRuns({ ...emrTarget(settings, packages, use), logs: settings.logs });
   }
   if (settings.target === "glue") {
     const { createGlueRuns } = await import("../targets/runs/glue-runs.js");
-    return createGlueRuns({ ...glueTarget(settings, packages), jobName, artifacts: settings.artifacts });
+    return createGlueRuns({ ...glueTarget(settings, packages, use), jobName, artifacts: settings.artifacts });
   }
   throw new UserError("USAGE", `Job runs are on AWS, and the target is ${settings.target ?? "local"}`, {
     hint: "Add --target emr or --target glue; `glue-connect runs --scheduled` lists the runs that a scheduler has started",

@@ -76,7 +76,7 @@ async function open(flags: Flags, io: CliIo): Promise<{ service: SessionService;
       exitCode: ExitCode.usage,
     });
   }
-  return { service: await sessionService(place, settings, []), settings };
+  return { service: await sessionService(place, settings, [], "look"), settings };
 }
 
 interface Listed {

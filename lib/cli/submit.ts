@@ -14,13 +14,13 @@ import { packageRoot } from "../targets/local/package-root.js";
 import { uploadArtifact } from "../targets/runs/artifacts.js";
 import { nodeArchive } from "../targets/runs/node-archive.js";
 import type { RunRequest, RunService } from "../targets/runs/service.js";
-import { awsOptions, notConfigured } from "./aws-targets.js";
+import { awsOptions } from "./aws-targets.js";
 import { bundleJob } from "./bundle-job.js";
 import { CONNECT_JARS, neededJars, uploadJars } from "./cluster-jars.js";
 import { addConfigOptions, type ConfigFlags, loadConfig } from "./config-options.js";
 import { interruptible } from "./interrupt.js";
 import { type CliIo, write } from "./io.js";
-import { type Finish, refuseTakenNames } from "./job-command.js";
+import { type Finish, optionNames, refuseTakenNames } from "./job-command.js";
 import { loadJob } from "./load-job.js";
 import { createProgress } from "./progress.js";
 import { follow, reportUri, runService } from "./run-tracking.js";
@@ -58,6 +58,7 @@ export function registerSubmitCommand(program: Command, io: CliIo, finish: Finis
           name,
           job,
           argv: command.args.slice(1),
+          options: optionNames(command),
           flags,
           io,
           log: progress.log,
@@ -76,18 +77,29 @@ interface Submission {
   readonly name: string;
   readonly job: Job;
   readonly argv: readonly string[];
+  readonly options: readonly string[];
   readonly flags: Flags;
   readonly io: CliIo;
   readonly log: Logger;
   readonly signal: AbortSignal;
 }
 
-async function submit({ name, job, argv, flags, io, log, signal }: Submission): Promise<ExitCode> {
+async function submit({ name, job, argv, options, flags, io, log, signal }: Submission): Promise<ExitCode> {
   const said: FlagSetting[] =
     flags.target === undefined ? [] : [{ path: ["target"], value: flags.target, flag: "--target" }];
   const { settings } = await loadConfig(flags, io, said);
   const token = randomBytes(16).toString("hex");
-  const { service, request, store } = await prepareRun({ name, job, argv, settings, token, env: io.env, log, signal });
+  const { service, request, store } = await prepareRun({
+    name,
+    job,
+    argv,
+    options,
+    settings,
+    token,
+    env: io.env,
+    log,
+    signal,
+  });
   signal.throwIfAborted();
   const id = await service.start(await service.prepare(request));
   // First of all, and alone on its line: scripts read it.
@@ -108,6 +120,8 @@ export interface RunPreparation {
   readonly name: string;
   readonly job: Job;
   readonly argv: readonly string[];
+  /** Options of the command line, for suggestions. */
+  readonly options?: readonly string[];
   readonly settings: Settings;
   readonly token: string;
   readonly env: CliIo["env"];
@@ -116,19 +130,26 @@ export interface RunPreparation {
 }
 
 /** Uploads what a run needs, each under the hash of its content. */
-export async function prepareRun({ name, job, argv, settings, token, env, log, signal }: RunPreparation): Promise<{
+export async function prepareRun({
+  name,
+  job,
+  argv,
+  options,
+  settings,
+  token,
+  env,
+  log,
+  signal,
+}: RunPreparation): Promise<{
   readonly service: RunService;
   readonly request: RunRequest;
   readonly store: ObjectStore;
 }> {
   // Found out here, not ten minutes later in a log.
-  const { jobName } = parseArguments(job.args, argv);
+  const { jobName } = parseArguments(job.args, argv, [], options);
   const packages = job.needs ?? [];
-  const service = await runService(settings, packages, jobName);
-  const { artifacts } = settings;
-  if (artifacts === undefined) {
-    throw notConfigured("ARTIFACTS", "submit", ["artifacts, a folder on S3 for bundles, launcher and Node"]);
-  }
+  const service = await runService(settings, packages, jobName, "job run");
+  const { artifacts = "" } = settings;
   await service.check();
   const store = createObjectStore(awsOptions(settings));
   const bundle = await bundleJob(name);

@@ -189,15 +189,17 @@ export interface ParsedArguments<Args> {
  * given twice the last one counts, as in Glue.
  *
  * @param positional names, in their order, of arguments that may be given as bare values too.
+ * @param options what else the command line takes, without the dashes: a name that is none may be one of them mistyped.
  * @throws UserError `ARGUMENTS_INVALID` (exit 64) with every problem there is.
  */
 export function parseArguments<Definitions extends ArgDefinitions>(
   definitions: Definitions,
   argv: readonly string[],
   positional: readonly string[] = [],
+  options: readonly string[] = [],
 ): ParsedArguments<ArgValues<Definitions>> {
   const problems: string[] = [];
-  const given = readPairs(definitions, argv, positional, problems);
+  const given = readPairs(definitions, argv, { positional, options }, problems);
 
   const jobName = given.get("JOB_NAME");
   if (!given.has("JOB_NAME")) problems.push("--JOB_NAME is missing: the name you know this job by");
@@ -233,7 +235,7 @@ export function parseArguments<Definitions extends ArgDefinitions>(
 function readPairs(
   definitions: ArgDefinitions,
   argv: readonly string[],
-  positional: readonly string[],
+  { positional, options }: { readonly positional: readonly string[]; readonly options: readonly string[] },
   problems: string[],
 ): Map<string, string | undefined> {
   const given = new Map<string, string | undefined>();
@@ -267,7 +269,7 @@ function readPairs(
     const definition = Object.hasOwn(definitions, name) ? definitions[name] : undefined;
     if (definition === undefined && name !== "JOB_NAME") {
       if (isGlueArgument(name)) continue;
-      const meant = nearest(name, ["JOB_NAME", ...Object.keys(definitions)]);
+      const meant = nearest(name, ["JOB_NAME", ...Object.keys(definitions), ...options]);
       problems.push(
         `--${written} is not an argument of this job${meant === undefined ? "" : `; did you mean --${meant}?`}`,
       );

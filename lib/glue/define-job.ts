@@ -2,6 +2,7 @@ import type { SparkPackage } from "../targets/aws/packages.js";
 import type { ArgDefinitions, ArgValues } from "./args.js";
 import type { JobContext } from "./context.js";
 import { isRefusedArgument } from "./reserved-arguments.js";
+import { type JobOrigin, originOfCaller } from "./thrown-at.js";
 
 /** What a job is made of. */
 export interface JobDefinition<Definitions extends ArgDefinitions> {
@@ -21,6 +22,8 @@ export interface JobDefinition<Definitions extends ArgDefinitions> {
 /** A job as {@link defineJob} gives it back. */
 export interface Job<Definitions extends ArgDefinitions = ArgDefinitions> extends JobDefinition<Definitions> {
   readonly kind: "glue-connect job";
+  /** Where it was declared, for messages. */
+  readonly origin?: JobOrigin | undefined;
 }
 
 /**
@@ -61,7 +64,7 @@ export function defineJob<const Definitions extends ArgDefinitions>(
   const unknown = (definition.positional ?? []).filter((name) => !Object.hasOwn(definition.args, name));
   if (unknown.length > 0)
     throw new TypeError(`Job ${definition.name} has no arguments ${unknown.join(", ")} to give by position`);
-  return Object.freeze({ ...definition, kind: "glue-connect job" as const });
+  return Object.freeze({ ...definition, kind: "glue-connect job" as const, origin: originOfCaller() });
 }
 
 /** Whether a module's export is a job, also when another copy of this package made it. */

@@ -1,6 +1,7 @@
 import { ExitCode, UserError } from "../errors.js";
 import { SparkConnectError } from "../spark/errors.js";
 import type { ErrorReport } from "./report.js";
+import { type JobOrigin, placeText, thrownAt } from "./thrown-at.js";
 
 /** Why a run failed, in the form that the report, the terminal and the exit code are made of. */
 export interface Failure {
@@ -11,20 +12,31 @@ export interface Failure {
 }
 
 /**
- * What an error means to the person who runs the job. Known errors keep their code, problems and hint; anything else is
- * called the defect that it is.
+ * What an error means to the person who runs the job. Known errors keep their code, problems and hint. Of anything else it is said
+ * whether the job's own code threw it (`JOB_THREW`), and where; what is left is called the defect that it is (`INTERNAL`).
+ *
+ * @param origin of the job that was at work.
  */
-export function describeFailure(error: unknown): Failure {
+export function describeFailure(error: unknown, origin?: JobOrigin): Failure {
   if (isUserError(error)) return ofUserError(error);
   if (error instanceof SparkConnectError) return ofUserError(explainSparkError(error));
   const message = error instanceof Error ? error.message || error.name : String(error);
+  const thrown = thrownAt(error, origin);
+  const where = thrown === undefined ? "" : placeText(thrown.place);
+  const { code, text, hint } =
+    thrown?.by === "job"
+      ? {
+          code: "JOB_THREW",
+          text: `${message} (thrown by the job: ${where})`,
+          hint: "Correct the job, or what it works on; --debug shows the stack trace",
+        }
+      : {
+          code: "INTERNAL",
+          text: `${message} (this is a defect in the job or in glue-connect${where === "" ? "" : `; the job was at ${where}`})`,
+          hint: "Run again with --debug for the stack trace, and report it",
+        };
   return {
-    error: {
-      code: "INTERNAL",
-      message: `${message} (this is a defect in the job or in glue-connect)`,
-      problems: [],
-      hint: "Run again with --debug for the stack trace, and report it",
-    },
+    error: { code, message: text, problems: [], hint },
     exitCode: ExitCode.failed,
     ...(error instanceof Error && error.stack !== undefined ? { stack: withCauses(error) } : {}),
   };

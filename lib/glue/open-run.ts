@@ -18,6 +18,7 @@ import { RunReport } from "./report.js";
 import { SecretMask } from "./secret-mask.js";
 import { createSecrets } from "./secrets.js";
 import { type OpenSpark, openSparkSession, type SparkEndpoint } from "./spark-session.js";
+import type { JobOrigin } from "./thrown-at.js";
 
 /** Before and after the work of a step. */
 export interface StepEvent {
@@ -35,6 +36,8 @@ export interface StepEvent {
 export interface RunEnvironment {
   /** Default: `run`. */
   readonly mode?: RunMode;
+  /** Options of the command line that aren't the job's, without their dashes: an argument that is none may be one of them mistyped. */
+  readonly options?: readonly string[];
   /** `sc://...`, or what starts or finds a server when the job first asks for Spark. */
   readonly sparkRemote?: string | ((needs: SparkNeeds, signal: AbortSignal) => Promise<SparkEndpoint>);
   /** Headers for each call to Spark, asked for every time so that a token can be renewed. */
@@ -67,7 +70,7 @@ export interface OpenRun<Args> {
 
 /** Builds the context of a run. Nothing is connected yet: each thing is when the job first uses it. */
 export function openRun<Args>(
-  job: { readonly name: string; readonly needs?: readonly SparkPackage[] },
+  job: { readonly name: string; readonly needs?: readonly SparkPackage[]; readonly origin?: JobOrigin | undefined },
   parsed: { readonly jobName: string; readonly args: Args },
   environment: RunEnvironment,
 ): OpenRun<Args> {
@@ -153,7 +156,7 @@ export function openRun<Args>(
     },
     tableFailed(name, error) {
       const table = report.table(name);
-      const failure = describeFailure(error);
+      const failure = describeFailure(error, job.origin);
       table.status = "FAILED";
       table.error = mask.error(failure.error);
       const { code, message, problems = [] } = failure.error;

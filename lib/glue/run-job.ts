@@ -32,7 +32,7 @@ export async function runJob<Definitions extends ArgDefinitions>(
 ): Promise<RunResult> {
   let parsed: ParsedArguments<ArgValues<Definitions>>;
   try {
-    parsed = isCommandLine(input) ? parseArguments(job.args, input, job.positional) : input;
+    parsed = isCommandLine(input) ? parseArguments(job.args, input, job.positional, environment.options) : input;
   } catch (error) {
     const report = new RunReport({ job: job.name, jobName: "", runId: "", mode: environment.mode ?? "run" });
     return failed(report, error, describeFailure(error));
@@ -47,7 +47,7 @@ export async function runJob<Definitions extends ArgDefinitions>(
     await job.run(context);
     result = succeeded(report);
   } catch (error) {
-    const failure = context.signal.aborted ? interrupted(context.signal.reason) : describeFailure(error);
+    const failure = context.signal.aborted ? interrupted(context.signal.reason) : describeFailure(error, job.origin);
     if (context.signal.aborted) context.log.debug("the run was interrupted", { error: describe(error) });
     const masked: Failure = { ...failure, error: mask.error(failure.error) };
     result = failed(report, error, masked.stack === undefined ? masked : { ...masked, stack: mask.text(masked.stack) });

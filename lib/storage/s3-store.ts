@@ -241,5 +241,12 @@ function failure(error: unknown, { bucket }: S3Location, doing: string, permissi
       cause: error,
     });
   }
-  return awsFailure(error, { service: "S3", doing, deniedCode: "STORAGE_ACCESS_DENIED", permission });
+  // Who may not list a bucket is told 403 instead of 404 of what isn't there.
+  const listing = permission.includes("s3:ListBucket") ? "" : ` and, on bucket ${bucket}, s3:ListBucket`;
+  return awsFailure(error, {
+    service: "S3",
+    doing,
+    deniedCode: "STORAGE_ACCESS_DENIED",
+    permission: `${permission}${listing}`,
+  });
 }

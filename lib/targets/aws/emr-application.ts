@@ -1,8 +1,7 @@
 import { type Application, type EMRServerlessClient, GetApplicationCommand } from "@aws-sdk/client-emr-serverless";
 import { awsErrorName } from "../../aws.js";
 import { ExitCode, UserError } from "../../errors.js";
-import { emrFailure } from "./emr-client.js";
-import type { EmrTarget } from "./settings.js";
+import { type EmrCallTarget, emrFailure } from "./emr-client.js";
 
 /** The first release that a use is possible with: that of sessions, and that of Spark 3.5 with retries. */
 const RELEASES = { sessions: [7, 13], "job runs": [7, 1] } as const;
@@ -19,7 +18,7 @@ export type ApplicationUse = keyof typeof RELEASES;
  */
 export async function applicationProblems(
   client: EMRServerlessClient,
-  target: Pick<EmrTarget, "applicationId" | "role" | "driver" | "executor" | "maxExecutors">,
+  target: EmrCallTarget,
   use: ApplicationUse,
   architecture?: "x86_64" | "arm64",
 ): Promise<UserError | undefined> {

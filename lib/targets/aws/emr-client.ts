@@ -1,7 +1,7 @@
 import type { EMRServerlessClient } from "@aws-sdk/client-emr-serverless";
 import { type AwsOptions, awsClientConfig, awsErrorName, awsFailure } from "../../aws.js";
 import { ExitCode, UserError } from "../../errors.js";
-import type { EmrTarget } from "./settings.js";
+import type { EmrTarget, RoleOptional } from "./settings.js";
 
 /** A client that waits when it is throttled: EMR Serverless starts one job run a second and answers ten questions. */
 export async function createEmrClient(aws: AwsOptions): Promise<EMRServerlessClient> {
@@ -9,13 +9,19 @@ export async function createEmrClient(aws: AwsOptions): Promise<EMRServerlessCli
   return new EMRServerlessClient({ ...awsClientConfig(aws), maxAttempts: 8 });
 }
 
+/** What messages say of a target. */
+export type EmrCallTarget = Pick<
+  RoleOptional<EmrTarget>,
+  "applicationId" | "role" | "driver" | "executor" | "maxExecutors"
+>;
+
 /** What an error of EMR Serverless means: `EMR_*` codes, else those of `awsFailure`. */
 export function emrFailure(
   error: unknown,
   call: {
     readonly doing: string;
     readonly permission: string;
-    readonly target: Pick<EmrTarget, "applicationId" | "role" | "driver" | "executor" | "maxExecutors">;
+    readonly target: EmrCallTarget;
   },
 ): UserError {
   if (error instanceof UserError) return error;
@@ -43,7 +49,7 @@ export function emrFailure(
     case "ValidationException":
       return new UserError("EMR_REQUEST_REFUSED", `EMR Serverless refuses ${doing}: ${text}`, {
         hint: /role|trust|assume/i.test(text)
-          ? `Check role ${target.role}: it must exist and trust emr-serverless.amazonaws.com`
+          ? `Check role ${target.role ?? "of the run"}: it must exist and trust emr-serverless.amazonaws.com`
           : /terminal state/i.test(text)
             ? "`glue-connect status` tells how it ended"
             : "Check the settings under `emr` in glue-connect.config.ts (`glue-connect config print --resolved`)",
@@ -57,7 +63,7 @@ export function emrFailure(
         doing,
         deniedCode: passRole ? "EMR_PASS_ROLE_DENIED" : "EMR_ACCESS_DENIED",
         permission: passRole
-          ? `iam:PassRole on ${target.role} (with iam:PassedToService emr-serverless.amazonaws.com)`
+          ? `iam:PassRole on ${target.role ?? "the role"} (with iam:PassedToService emr-serverless.amazonaws.com)`
           : call.permission,
       });
     }

@@ -11,7 +11,7 @@ export async function createSdkGlueClient(aws: AwsOptions): Promise<GlueClient> 
 /** What an error of Glue's sessions and job runs means: `GLUE_*` codes, else those of `awsFailure`. */
 export function glueFailure(
   error: unknown,
-  call: { readonly doing: string; readonly permission: string; readonly role: string },
+  call: { readonly doing: string; readonly permission: string; readonly role?: string | undefined },
 ): UserError {
   if (error instanceof UserError) return error;
   const { doing, role } = call;
@@ -40,7 +40,7 @@ export function glueFailure(
     case "OperationNotSupportedException":
       return new UserError("GLUE_REQUEST_REFUSED", `Glue refuses ${doing}: ${text}`, {
         hint: /role|assume|trust/i.test(text)
-          ? `Check role ${role}: it must exist and trust glue.amazonaws.com`
+          ? `Check role ${role ?? "of the run"}: it must exist and trust glue.amazonaws.com`
           : "Check the settings under `glue` in glue-connect.config.ts (`glue-connect config print --resolved`), and that the region has Glue 5.1",
         exitCode: ExitCode.configuration,
         cause: error,
@@ -52,7 +52,7 @@ export function glueFailure(
         doing,
         deniedCode: passRole ? "GLUE_PASS_ROLE_DENIED" : "GLUE_ACCESS_DENIED",
         permission: passRole
-          ? `iam:PassRole on ${role} (with iam:PassedToService glue.amazonaws.com)`
+          ? `iam:PassRole on ${role ?? "the role"} (with iam:PassedToService glue.amazonaws.com)`
           : call.permission,
       });
     }

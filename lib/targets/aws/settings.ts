@@ -1,4 +1,5 @@
 import type { AwsOptions } from "../../aws.js";
+import { ExitCode, UserError } from "../../errors.js";
 import type { SparkPackage } from "./packages.js";
 
 /** Size of one worker of EMR Serverless. */
@@ -38,6 +39,23 @@ export interface GlueTarget {
   readonly idleMinutes?: number | undefined;
   readonly timeoutMinutes?: number | undefined;
   readonly tags?: Readonly<Record<string, string>> | undefined;
+}
+
+/** A target for what starts nothing: what is there can be looked at and ended without the role that it runs as. */
+export type RoleOptional<Target extends { readonly role: string }> = Omit<Target, "role"> & {
+  readonly role?: string | undefined;
+};
+
+/** @throws UserError `ROLE_MISSING` (exit 66). */
+export function withRole<Target extends { readonly role?: string | undefined }>(
+  target: Target,
+): Target & { readonly role: string } {
+  const { role } = target;
+  if (role !== undefined) return { ...target, role };
+  throw new UserError("ROLE_MISSING", "What is started on AWS needs a role to run as", {
+    hint: "Set emr.role, or glue.role, in glue-connect.config.ts",
+    exitCode: ExitCode.configuration,
+  });
 }
 
 /** Spark settings for the size of the workers. */

@@ -2,6 +2,7 @@ import type { JobRunState, JobRunSummary, StartJobRunRequest } from "@aws-sdk/cl
 import { UserError } from "../../errors.js";
 import { applicationProblems } from "../aws/emr-application.js";
 import { createEmrClient, emrFailure } from "../aws/emr-client.js";
+import { type RoleOptional, withRole } from "../aws/settings.js";
 import { type EmrRunTarget, emrJobRunRequest } from "./emr-request.js";
 import type { RunInfo, RunService } from "./service.js";
 
@@ -18,7 +19,7 @@ const PHASES: Readonly<Record<JobRunState, RunInfo["phase"]>> = {
 };
 
 /** Job runs of an EMR Serverless application. */
-export async function createEmrRuns(target: EmrRunTarget): Promise<RunService> {
+export async function createEmrRuns(target: RoleOptional<EmrRunTarget>): Promise<RunService> {
   const sdk = await import("@aws-sdk/client-emr-serverless");
   const client = await createEmrClient(target.aws);
   const { applicationId, logs } = target;
@@ -40,7 +41,7 @@ export async function createEmrRuns(target: EmrRunTarget): Promise<RunService> {
 
     async prepare(request) {
       const body = await call("starting a job run", "emr-serverless:StartJobRun", async () =>
-        emrJobRunRequest(target, request, await client.config.region()),
+        emrJobRunRequest(withRole(target), request, await client.config.region()),
       );
       return { service: "emr", body };
     },

@@ -3,6 +3,7 @@ import type { CreateJobRequest, Job, JobRun, JobRunState } from "@aws-sdk/client
 import { awsErrorName } from "../../aws.js";
 import { ExitCode, UserError } from "../../errors.js";
 import { createSdkGlueClient, glueFailure } from "../aws/glue-client.js";
+import { type RoleOptional, withRole } from "../aws/settings.js";
 import { type GlueJobTarget, glueJobDefinition, glueRunArguments } from "./glue-request.js";
 import type { RunInfo, RunService } from "./service.js";
 
@@ -45,7 +46,7 @@ export interface GlueRunTarget extends GlueJobTarget {
  * Runs of Glue jobs (glueetl, Glue 5.1) whose script is the launcher. The job is made or brought up to date first, so that it
  * can also be started from Glue's console, by a trigger or a workflow. Ids are `<job>:<run>`.
  */
-export async function createGlueRuns(target: GlueRunTarget): Promise<RunService> {
+export async function createGlueRuns(target: RoleOptional<GlueRunTarget>): Promise<RunService> {
   const sdk = await import("@aws-sdk/client-glue");
   const client = await createSdkGlueClient(target.aws);
   const { role, jobName } = target;
@@ -150,7 +151,7 @@ export async function createGlueRuns(target: GlueRunTarget): Promise<RunService>
 
     async prepare(request) {
       const definition = await call("starting a job run", "glue:StartJobRun", async () =>
-        glueJobDefinition(target, request, await client.config.region()),
+        glueJobDefinition(withRole(target), request, await client.config.region()),
       );
       const { name, report, mayHaveStarted = false } = request;
       const body: GlueRun = { name, report, mayHaveStarted, definition, arguments: glueRunArguments(request) };

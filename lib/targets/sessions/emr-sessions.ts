@@ -6,7 +6,7 @@ import { applicationProblems } from "../aws/emr-application.js";
 import { createEmrClient, emrFailure } from "../aws/emr-client.js";
 import { sparkDefaults } from "../aws/emr-properties.js";
 import { emrConf } from "../aws/packages.js";
-import { type EmrTarget, workerConf } from "../aws/settings.js";
+import { type EmrTarget, type RoleOptional, withRole, workerConf } from "../aws/settings.js";
 import { sessionNotFound } from "./errors.js";
 import type { SessionInfo, SessionService } from "./service.js";
 
@@ -24,7 +24,7 @@ const PHASES: Readonly<Record<SessionState, SessionInfo["phase"]>> = {
 };
 
 /** Interactive sessions of an EMR Serverless application (release 7.13 and later). */
-export async function createEmrSessions(target: EmrTarget): Promise<SessionService> {
+export async function createEmrSessions(target: RoleOptional<EmrTarget>): Promise<SessionService> {
   const sdk = await import("@aws-sdk/client-emr-serverless");
   const client: EMRServerlessClient = await createEmrClient(target.aws);
   const { applicationId, role } = target;
@@ -43,6 +43,7 @@ export async function createEmrSessions(target: EmrTarget): Promise<SessionServi
     limit: "EMR Serverless ends every session after 24 hours.",
 
     async start({ token, name, owner }) {
+      const { role: executionRoleArn } = withRole(target);
       const settings = sparkDefaults(conf, "sessions");
       const problems = await applicationProblems(client, target, "sessions");
       if (problems !== undefined) throw problems;
@@ -50,7 +51,7 @@ export async function createEmrSessions(target: EmrTarget): Promise<SessionServi
         client.send(
           new sdk.StartSessionCommand({
             applicationId,
-            executionRoleArn: role,
+            executionRoleArn,
             clientToken: token,
             name,
             configurationOverrides: { runtimeConfiguration: settings },

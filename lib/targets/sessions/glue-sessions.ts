@@ -3,7 +3,7 @@ import { awsErrorName } from "../../aws.js";
 import { ExitCode, UserError } from "../../errors.js";
 import { createSdkGlueClient, glueFailure } from "../aws/glue-client.js";
 import { glueArguments, glueConf, glueConfArgument } from "../aws/packages.js";
-import type { GlueTarget } from "../aws/settings.js";
+import { type GlueTarget, type RoleOptional, withRole } from "../aws/settings.js";
 import { fingerprint } from "./emr-sessions.js";
 import { sessionNotFound } from "./errors.js";
 import { SESSION_PREFIX, type SessionInfo, type SessionService } from "./service.js";
@@ -20,7 +20,7 @@ const PHASES: Readonly<Record<SessionStatus, SessionInfo["phase"]>> = {
 const OWNER = "glue-connect, made by ";
 
 /** Spark Connect sessions of AWS Glue 5.1. */
-export async function createGlueSessions(target: GlueTarget): Promise<SessionService> {
+export async function createGlueSessions(target: RoleOptional<GlueTarget>): Promise<SessionService> {
   const sdk = await import("@aws-sdk/client-glue");
   const client: GlueClient = await createSdkGlueClient(target.aws);
   const conf = glueConfArgument(glueConf(target.packages, target.sparkConf ?? {}));
@@ -46,11 +46,12 @@ export async function createGlueSessions(target: GlueTarget): Promise<SessionSer
     async start({ token, name, owner }) {
       // The id is ours to choose, so a retry after a lost answer can't start a second session.
       const id = `${name}-${token}`;
+      const { role: Role } = withRole(target);
       await call("starting a session", "glue:CreateSession", async () => {
         const command = new sdk.CreateSessionCommand({
           Id: id,
           Description: `${OWNER}${owner}`,
-          Role: role,
+          Role,
           Command: { Name: "glueetl", PythonVersion: "3" },
           SessionType: "SPARK_CONNECT",
           GlueVersion: "5.1",

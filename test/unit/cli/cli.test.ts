@@ -92,10 +92,14 @@ describe("glue-connect run", () => {
     expect(failed.stderr).toContain("TARGET_GONE: The target is gone\n  - a\n  - b\nWhat to do: Look for it\n");
   });
 
-  test("a defect is called one; its stack comes with --debug and points into the TypeScript", async () => {
+  test("what the job throws is said once, with its place in the TypeScript; its stack comes with --debug", async () => {
     const short = await cli.run(["run", job, ...NAME, "--act", "defect"]);
     expect(short.exitCode).toBe(1);
-    expect(short.stderr).toContain("nobody thought of this (this is a defect");
+    expect(short.stderr).toMatch(
+      /JOB_THREW: nobody thought of this \(thrown by the job: obedient\.ts, line 19, column \d+\)/,
+    );
+    expect(`${short.stdout}${short.stderr}`.split("nobody thought of this")).toHaveLength(2);
+    expect(short.stdout).toMatch(/FAILED in/);
     expect(short.stderr).not.toContain("    at ");
     const long = await cli.run(["run", job, ...NAME, "--act", "defect", "--debug"]);
     expect(long.stderr).toMatch(/at .*obedient\.ts:\d+/);
@@ -177,6 +181,17 @@ describe("interrupting", () => {
 });
 
 describe("command lines", () => {
+  test("with AWS, stderr has nothing but what concerns the run", async () => {
+    for (const name of ["AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED", "AWS_REGION", "AWS_DEFAULT_REGION"]) {
+      vi.stubEnv(name, undefined);
+    }
+    const env = { AWS_CONFIG_FILE: "/dev/null", AWS_SHARED_CREDENTIALS_FILE: "/dev/null", AWS_ACCESS_KEY_ID: "a" };
+    const { exitCode, stderr } = await cli.run(["session", "list", "--target", "glue"], { env });
+    vi.unstubAllEnvs();
+    expect(exitCode).toBe(66);
+    expect(stderr).toMatch(/^AWS_REGION_MISSING: .*\nWhat to do: .*\n$/);
+  });
+
   test("--version, --help, and jobs", async () => {
     const { version } = JSON.parse(await readFile(path.resolve(import.meta.dirname, "../../../package.json"), "utf8"));
     expect(await cli.run(["--version"])).toMatchObject({ exitCode: 0, stdout: `${version}\n` });

@@ -3,6 +3,7 @@ import type { CliIo } from "../../../lib/cli/io.js";
 import { createProgress } from "../../../lib/cli/progress.js";
 import { reportText } from "../../../lib/cli/report-text.js";
 import { duration, printable, styleFor, twoColumns } from "../../../lib/cli/style.js";
+import { writeError } from "../../../lib/cli/write-error.js";
 import { RunReport } from "../../../lib/glue/report.js";
 
 function terminal(isTTY: boolean, env: CliIo["env"] = {}): { io: CliIo; text: () => string } {
@@ -100,7 +101,7 @@ test("two columns wrap the second one", () => {
   );
 });
 
-test("the report of a failed run says what was not applied, and every problem", () => {
+test("the report of a failed run says what was not applied, and every problem", async () => {
   const report = new RunReport({ job: "j", jobName: "n", runId: "jr_1", mode: "run" });
   const table = report.table("a.b");
   Object.assign(table, { read: 12_000, inserted: 3, stateBefore: { snapshotId: 1n, day: "x" } });
@@ -108,12 +109,15 @@ test("the report of a failed run says what was not applied, and every problem", 
   table.ddl.push("ALTER TABLE b ADD COLUMN c text");
   Object.assign(table.details, { primaryKey: { columns: ["id", "day"], from: "configuration" }, note: null });
   report.finish("FAILED", { code: "X", message: "broke", problems: ["first\nsecond line"], hint: "mend it" });
-  const { io } = terminal(false);
+  const { io, text: said } = terminal(false);
   const text = reportText(report.toJSON(), styleFor(io.stdout, {}), 100);
   expect(text).toContain("a.b  failed\n");
   expect(text).toMatch(/rows, not applied +12,000 read, 3 inserted, 0 updated, 0 deleted\n/);
   expect(text).toMatch(/state, not moved +snapshotId 1 → 2, day x\n/);
   expect(text).toMatch(/primary key +columns id, day, from configuration\n/);
   expect(text).toMatch(/DDL +ALTER TABLE b ADD COLUMN c text\n/);
-  expect(text).toContain("X: broke\n  - first\n    second line\nWhat to do: mend it\n");
+  // Why is said on stderr, and only there.
+  expect(text).not.toContain("broke");
+  if (report.error !== undefined) await writeError(report.error, io, false);
+  expect(said()).toBe("X: broke\n  - first\n    second line\nWhat to do: mend it\n");
 });

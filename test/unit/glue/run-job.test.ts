@@ -191,17 +191,44 @@ describe("runJob", () => {
     expect(report.error?.message).toContain("42P01");
   });
 
-  test("anything else is called a defect, with its stack kept for --debug", async () => {
-    const job = defineJob({
-      name: "broken",
-      summary: "Has a defect",
-      args: {},
-      run: () => Promise.reject(new TypeError("x is undefined")),
+  const broken = (run: Parameters<typeof defineJob>[0]["run"]) =>
+    runJob(defineJob({ name: "broken", summary: "Has a defect", args: {}, run }), NAME);
+
+  test("what the job's own code throws is the job's, with its place and its stack", async () => {
+    const result = await broken(() => Promise.reject(new TypeError("x is undefined")));
+    expect(result.report.error).toMatchObject({
+      code: "JOB_THREW",
+      message: expect.stringMatching(
+        /^x is undefined \(thrown by the job: test\/unit\/glue\/run-job\.test\.ts, line \d+, column \d+\)$/,
+      ),
     });
-    const result = await runJob(job, NAME);
-    expect(result.report.error?.message).toBe("x is undefined (this is a defect in the job or in glue-connect)");
     expect(result.stack).toContain("run-job.test.ts");
     expect(result.exitCode).toBe(ExitCode.failed);
+    // Node choked on what the job gave it.
+    const parsed = await broken(async () => void JSON.parse("{"));
+    expect(parsed.report.error).toMatchObject({
+      code: "JOB_THREW",
+      message: expect.stringContaining("run-job.test.ts"),
+    });
+  });
+
+  test("anything else is called a defect, with the place of the job that led to it", async () => {
+    const result = await broken(async ({ storage }) => void (await storage.put(undefined as never, "x")));
+    expect(result.report.error).toMatchObject({
+      code: "INTERNAL",
+      message: expect.stringMatching(
+        / \(this is a defect in the job or in glue-connect; the job was at .*run-job\.test\.ts, line/,
+      ),
+    });
+    const thrown = await broken(() => Promise.reject("no error at all"));
+    expect(thrown.report.error?.message).toBe("no error at all (this is a defect in the job or in glue-connect)");
+    const ours = {
+      ...defineJob({ name: "built-in", summary: "Comes with the package", args: {}, run: async () => {} }),
+    };
+    const root = path.resolve(import.meta.dirname, "../../..");
+    const origin = { file: path.join(root, "jobs/x/job.ts"), ours: path.join(root, "lib/glue/define-job.ts") };
+    const builtIn = await runJob({ ...ours, origin, run: () => Promise.reject(new Error("oh")) }, NAME);
+    expect(builtIn.report.error?.message).toBe("oh (this is a defect in the job or in glue-connect)");
   });
 
   test("a job that asks for Spark without a server is told so", async () => {

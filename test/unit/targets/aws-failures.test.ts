@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import { silentLogger } from "../../../lib/logger.js";
+import { createS3Store } from "../../../lib/storage/s3-store.js";
 import { createEmrRuns } from "../../../lib/targets/runs/emr-runs.js";
 import { createGlueRuns } from "../../../lib/targets/runs/glue-runs.js";
 import { nodeArchive } from "../../../lib/targets/runs/node-archive.js";
@@ -97,6 +98,29 @@ describe("a service's refusals say what to do", () => {
     const refused = await runs.get(place === "emr" ? "00r" : "nightly:jr_1").catch((error: unknown) => error);
     expect(refused).toMatchObject({ code, exitCode, hint: expect.stringMatching(hint) });
     expect(String(refused)).toContain(code === "AWS_REQUEST_FAILED" ? `${name}: no` : "no");
+  });
+});
+
+describe("S3", () => {
+  const store = () =>
+    createS3Store({ endpoint, region: "us-east-1", credentials: { accessKeyId: "test", secretAccessKey: "test" } });
+
+  test("an answer without a body is shown by its status, and who may not list the bucket learns that, too", async () => {
+    answer = { status: 403, name: "", message: "" };
+    const refused = await store()
+      .head("s3://lake/state/orders")
+      .catch((error: unknown) => error);
+    expect(refused).toMatchObject({
+      code: "STORAGE_ACCESS_DENIED",
+      message: "S3 refused reading s3://lake/state/orders: HTTP 403 Forbidden",
+      hint: expect.stringContaining("Allow s3:GetObject and, on bucket lake, s3:ListBucket"),
+      exitCode: 66,
+    });
+    answer = { status: 400, name: "", message: "" };
+    await expect(store().head("s3://lake/state/orders")).rejects.toMatchObject({
+      code: "AWS_REQUEST_FAILED",
+      message: "S3 failed reading s3://lake/state/orders: HTTP 400 Bad Request",
+    });
   });
 });
 
