@@ -4,18 +4,29 @@ import type { ObjectStore } from "../../lib/storage/index.js";
 
 const MOST_FILES = 500;
 const FILES_AT_ONCE = 8;
+const SMALL_BYTES = 2 * 1024 * 1024;
+const SMALL_FILES = 16;
+
+/** The files that a table consists of. */
+export interface SourceFiles {
+  /** A hash of their names, sizes, tags and times: the same as in a former run, when they are the very same files. */
+  readonly version: string;
+  /** So few rows that sending them around would cost more than one task that reads all of them. */
+  readonly small: boolean;
+}
 
 /**
- * What tells that a table consists of the very files of a former run: a hash of their names, sizes, tags and times, without a
- * Spark operation. To be asked before any row is read, so that a file that comes later makes another version.
+ * Looks at a table's files without a Spark operation. To be asked before any row is read, so that a file that comes later makes another
+ * version.
  *
- * @returns `undefined` where it isn't known: tables that aren't plain files (Iceberg, Hive), more than 500 files, files that this process may
- *   not look at.
+ * @returns `undefined` where they aren't known: tables that aren't plain files (Iceberg, Hive), more than 500 files, files that this process
+ *   may not look at.
  */
-export async function sourceVersion(source: DataFrame, storage: ObjectStore): Promise<string | undefined> {
+export async function sourceFiles(source: DataFrame, storage: ObjectStore): Promise<SourceFiles | undefined> {
   const files = (await source.inputFiles()).toSorted();
   if (files.length === 0 || files.length > MOST_FILES) return undefined;
   const known: string[] = [];
+  let bytes = 0;
   let next = 0;
   const worker = async () => {
     while (next < files.length) {
@@ -24,6 +35,7 @@ export async function sourceVersion(source: DataFrame, storage: ObjectStore): Pr
       const uri = files[index] ?? "";
       const found = await storage.head(/^s3[an]?:/.test(uri) ? decodeURIComponent(uri) : uri);
       if (found === undefined) throw new Error(`${uri} isn't a file`);
+      bytes += found.size;
       known[index] = JSON.stringify([uri, found.size, found.etag, found.modified.getTime()]);
     }
   };
@@ -33,5 +45,8 @@ export async function sourceVersion(source: DataFrame, storage: ObjectStore): Pr
     // Spark may be allowed to read what this process isn't; then the rows tell.
     return undefined;
   }
-  return createHash("sha256").update(known.join("\n")).digest("hex");
+  return {
+    version: createHash("sha256").update(known.join("\n")).digest("hex"),
+    small: bytes <= SMALL_BYTES && files.length <= SMALL_FILES,
+  };
 }

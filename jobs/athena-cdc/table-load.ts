@@ -7,7 +7,9 @@ import {
   describeChange,
   fitted,
   fixBounds,
+  hasFew,
   type IcebergCatalog,
+  keepDelivered,
   newestByKey,
   type RowShape,
   readAttempt,
@@ -45,7 +47,7 @@ import {
 import { type Commit, publishBatch } from "./iceberg-output.js";
 import { type Keys, keyOf } from "./keys.js";
 import { JOB, type Settings } from "./settings.js";
-import { sourceVersion } from "./source-version.js";
+import { sourceFiles } from "./source-version.js";
 import { columnsAfter, type Details, detailsOf, type Opened, type Watermark } from "./state.js";
 
 interface Parts {
@@ -73,6 +75,7 @@ export class TableLoad {
   readonly #report: TableReport;
   readonly #name: string;
   #version: string | null = null;
+  #small = false;
   #opened: Opened = { state: undefined, tracker: { from: "state" }, abandoned: undefined, recovered: undefined };
 
   constructor(context: JobContext<unknown>, settings: Settings, parts: Parts, run: TableRun) {
@@ -140,7 +143,9 @@ export class TableLoad {
     }
     const from = decision.kind === "window" ? decision.from : undefined;
     const bounds =
-      clock === undefined ? undefined : await step("fix the bounds", () => fixBounds(source, clock, from, this.#name));
+      clock === undefined
+        ? undefined
+        : await step("fix the bounds", () => fixBounds({ source, clock, from, table: this.#name, small: this.#small }));
     this.#tellBounds(bounds);
     // Rows that are to come later are news without any change of the files.
     if (bounds === undefined || bounds.later > 0n) this.#version = null;
@@ -194,8 +199,9 @@ export class TableLoad {
   }
 
   async #sourceVersion(source: DataFrame, { key }: RowShape): Promise<string | null> {
-    const files = await this.#run.step("look at the files", () => sourceVersion(source, this.#context.storage));
-    return files === undefined ? null : [files, `lookback ${this.#settings.lookback}`, ...key].join(" ");
+    const files = await this.#run.step("look at the files", () => sourceFiles(source, this.#context.storage));
+    this.#small = files?.small === true;
+    return files === undefined ? null : [files.version, `lookback ${this.#settings.lookback}`, ...key].join(" ");
   }
 
   #batches(shape: RowShape): TableBatches<Watermark> {
@@ -255,7 +261,10 @@ export class TableLoad {
     // A full load of rows that all have no time, or whose time hasn't come, has no upper bound to go by.
     const wanted =
       full && to === undefined && shape.clock !== undefined ? source.where(shape.clock.column.isNull()) : within;
-    const rows = delivered === undefined ? newestByKey(wanted, shape) : undelivered(wanted, shape, delivered);
+    const read = this.#small ? wanted.coalesce(1) : wanted;
+    const known = full || typeof decision.delivered !== "object" ? undefined : decision.delivered.folder;
+    const isSmall = this.#small && known !== undefined && hasFew(known);
+    const rows = delivered === undefined ? newestByKey(read, shape) : undelivered(read, shape, delivered, isSmall);
 
     const noNewer = !full && decision.known !== undefined && to === micros(decision.known.time);
     if (this.#context.mode === "plan") {
@@ -316,11 +325,11 @@ export class TableLoad {
     if (clock === undefined || to === undefined || keepFrom === undefined || none) {
       return { watermark: null, delivered: {} };
     }
-    const folder = batch.deliveredFolder("rows");
-    const written = anyRows ? readAttempt(this.#parts.spark, batch.attempt, shape.schema) : undefined;
-    const kept = deliveredRows(written, { ...shape, clock }, keepFrom, before);
-    const { rows: knownRows } = await this.#run.step("write what was delivered", () =>
-      writeParquet(kept, this.#context.storage, folder),
+    const attempt = anyRows ? readAttempt(this.#parts.spark, batch.attempt, shape.schema) : undefined;
+    const written = this.#small ? attempt?.coalesce(1) : attempt;
+    const rows = { written, shape: { ...shape, clock }, from: keepFrom, before };
+    const { folder, rows: knownRows } = await this.#run.step("write what was delivered", () =>
+      keepDelivered(rows, this.#context.storage, batch.deliveredFolder),
     );
     const watermark = {
       time: formatTrackerTime(to),

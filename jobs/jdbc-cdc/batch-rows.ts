@@ -1,4 +1,4 @@
-import { readAttempt, readDelivered, undeliveredCurrent } from "../../lib/glue/incremental/index.js";
+import { hasFew, readAttempt, readDelivered, undeliveredCurrent } from "../../lib/glue/incremental/index.js";
 import type { SparkColumn } from "../../lib/postgres/spark-columns.js";
 import * as f from "../../lib/spark/functions/index.js";
 import { type DataFrame, quoteName, type SparkSession, simpleString, Timestamp } from "../../lib/spark/index.js";
@@ -29,17 +29,20 @@ export function asWritten(rows: DataFrame, { shape, batchAt }: WrittenForm): Dat
  * Those of a window's rows that were not delivered yet, or have changed since.
  *
  * @param delivered what was, and the time from which on it is replaced.
+ * @param small the window's rows are few enough for one task.
  */
 export function undeliveredRows(
   spark: SparkSession,
   rows: DataFrame,
   form: WrittenForm,
   delivered: { readonly folder: string; readonly replacedFrom: bigint | undefined },
+  small: boolean,
 ): DataFrame {
   const { folder, replacedFrom } = delivered;
   const all = readDelivered(spark, folder);
   const staying = replacedFrom === undefined ? all : all.where(f.col("time").lt(f.lit(replacedFrom)));
-  return asWritten(undeliveredCurrent(rows, form.shape, staying, KNOWN), form);
+  const alone = small && hasFew(folder);
+  return asWritten(undeliveredCurrent(alone ? rows.coalesce(1) : rows, form.shape, staying, KNOWN, alone), form);
 }
 
 /** The marks of keys that are gone, out of files that a backfill makes anew: who is gone stays gone. */

@@ -48,6 +48,11 @@ export class SourceRows {
     return await this.#read(spark, this.#columns, where, rows, extra);
   }
 
+  /** Whether so many rows come by one reader. */
+  areFew(rows: bigint): boolean {
+    return rows <= SMALL || this.#options.readers === 1;
+  }
+
   /** The keys of all rows. */
   async keys(spark: SparkSession): Promise<DataFrame> {
     const key = this.#columns.filter(({ name }) => this.#table.primaryKey.includes(name));
@@ -84,7 +89,7 @@ export class SourceRows {
   async #ranges(rows: bigint): Promise<readonly TableRange[]> {
     const { readers } = this.#options;
     const from = quoteTable(this.#table);
-    if (rows <= SMALL || readers === 1) return [{ from, where: "true" }];
+    if (this.areFew(rows)) return [{ from, where: "true" }];
     const asking = {
       query: async <Row>(text: string, values: readonly unknown[] = []) => {
         const found = await this.#snapshot.query<Row>(`reading ${from}`, text, values);

@@ -1,5 +1,5 @@
 import { ExitCode, UserError } from "../../lib/errors.js";
-import { deliveredRows, readAttempt, readDelivered, writeParquet } from "../../lib/glue/incremental/index.js";
+import { keepDelivered, readAttempt, readDelivered, writeParquet } from "../../lib/glue/incremental/index.js";
 import type { JobContext, TableRun } from "../../lib/glue/index.js";
 import { applicationName } from "../../lib/postgres/connection.js";
 import { type ExportedSnapshot, writtenSince } from "../../lib/postgres/exported-snapshot.js";
@@ -125,7 +125,7 @@ export class TableLoad {
     const written = await run.step("write the rows", () =>
       output.partitioned
         ? writeParquet(
-            rows.withColumn(PARTITION, f.to_date(f.timestamp_micros(this.#form.shape.clock.micros))),
+            rows.select("*", f.to_date(f.timestamp_micros(this.#form.shape.clock.micros)).as(PARTITION)),
             storage,
             batch.attempt,
             { partitionBy: [PARTITION] },
@@ -175,7 +175,8 @@ export class TableLoad {
     if (known !== undefined && delivered !== undefined) {
       const rows = await this.#rows.read(this.#spark, where, window.rows, { [KNOWN]: known });
       const replacedFrom = decision.kind === "changes" ? decision.replaceFrom : undefined;
-      return undeliveredRows(this.#spark, rows, this.#form, { folder: delivered, replacedFrom });
+      const small = this.#rows.areFew(window.rows);
+      return undeliveredRows(this.#spark, rows, this.#form, { folder: delivered, replacedFrom }, small);
     }
     return asWritten(await this.#rows.read(this.#spark, where, window.rows), this.#form);
   }
@@ -208,8 +209,10 @@ export class TableLoad {
     const knownFrom = decision.kind === "full" ? wanted : max(wanted, decision.from);
     const near = clock.atLeast(knownFrom);
     const where = `${clock.atMost(to)} AND (${near}${late === undefined ? "" : ` OR ${late}`})`;
-    const folder = batch.deliveredFolder("rows");
-    const [versions] = await Promise.all([this.#rows.versions(where), this.#writeDelivered(folder, where, undefined)]);
+    const [versions, folder] = await Promise.all([
+      this.#rows.versions(where),
+      this.#writeDelivered(batch, where, undefined),
+    ]);
     const watermark: Watermark = {
       to: String(to),
       takenAt: String(this.#form.batchAt),
@@ -238,13 +241,12 @@ export class TableLoad {
     const near = clock.atLeast(BigInt(known.knownFrom));
     const where =
       `${clock.atMost(to)} AND ${clock.atLeast(from)} AND ` + `(${near}${late === undefined ? "" : ` OR ${late}`})`;
-    const folder = batch.deliveredFolder("rows");
     const before = opened.state?.delivered.rows;
     const outside =
       before === undefined
         ? undefined
         : readDelivered(this.#spark, before).where(f.not(f.col("time").between(f.lit(from), f.lit(to))));
-    await this.#writeDelivered(folder, where, outside);
+    const folder = await this.#writeDelivered(batch, where, outside);
     return {
       watermark: { ...known, versions: null },
       delivered: { rows: folder, ...(keys === undefined ? {} : { keys }) },
@@ -275,11 +277,15 @@ export class TableLoad {
     return folder;
   }
 
-  /** Has the executors write what is known of the rows near the watermark, read in the same snapshot. */
-  async #writeDelivered(folder: string, where: string, before: DataFrame | undefined): Promise<void> {
-    const rows = await this.#rows.read(this.#spark, where, 0n);
-    const kept = deliveredRows(rows, this.#form.shape, undefined, before);
-    await this.#plan.run.step("write what was delivered", () => writeParquet(kept, this.#plan.context.storage, folder));
+  /** Keeps what is known of the rows near the watermark, read in the same snapshot. */
+  async #writeDelivered(batch: Batch<Watermark>, where: string, before: DataFrame | undefined): Promise<string> {
+    const { context, run } = this.#plan;
+    const written = (await this.#rows.read(this.#spark, where, 0n)).coalesce(1);
+    const rows = { written, shape: this.#form.shape, from: undefined, before };
+    const { folder } = await run.step("write what was delivered", () =>
+      keepDelivered(rows, context.storage, batch.deliveredFolder),
+    );
+    return folder;
   }
 }
 

@@ -1,8 +1,8 @@
 import { randomBytes } from "node:crypto";
 import { constants } from "node:fs";
-import { copyFile, link, mkdir, open, readdir, rename, rm } from "node:fs/promises";
+import { copyFile, link, mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
 import path from "node:path";
-import { isVersionFolder, readVersioned, versionedName, writeVersion } from "./file-versions.js";
+import { hasVersions, isVersionFolder, readVersioned, versionedName, writeVersion } from "./file-versions.js";
 import type { ObjectInfo, ObjectStore, PutOptions, StoredObject } from "./object-store.js";
 import { fileError, hasCode, nothingToCopy, plainEtag, preconditionFailed, readPlain } from "./plain-file.js";
 import { fileUriOfPath, isFileUri, pathOfFileUri } from "./uri.js";
@@ -107,17 +107,25 @@ async function* list(prefix: string): AsyncIterable<ObjectInfo> {
   const folder = prefix.endsWith("/") ? whole : path.dirname(whole);
   const start = prefix.endsWith("/") ? path.join(whole, "/") : whole;
   const relative = isFileUri(prefix) && !prefix.startsWith("file:/");
-  for await (const file of walk(folder, start)) {
-    const found = await fileError(`reading ${file}`, () => readVersioned(file, { body: false }));
-    if (found.content === undefined) continue;
-    const { size, etag, modified } = found.content;
+  for await (const { file, hasVersions } of walk(folder, start)) {
+    const content = await fileError(`reading ${file}`, async () =>
+      hasVersions ? (await readVersioned(file, { body: false })).content : await readPlain(file, { body: false }),
+    );
+    if (content === undefined) continue;
+    const { size, etag, modified } = content;
     const uri = relative ? `file:${path.relative(process.cwd(), file)}` : fileUriOfPath(file);
     yield { uri, size, etag, modified };
   }
 }
 
+interface Found {
+  readonly file: string;
+  /** There was a folder of its versions when its own folder was read. */
+  readonly hasVersions: boolean;
+}
+
 /** Files below a folder whose path begins with `start`, in the byte order of their paths, as S3 lists keys. */
-async function* walk(folder: string, start: string): AsyncIterable<string> {
+async function* walk(folder: string, start: string): AsyncIterable<Found> {
   const entries = await fileError(`listing ${folder}`, async () => {
     try {
       return await readdir(folder, { withFileTypes: true });
@@ -126,18 +134,18 @@ async function* walk(folder: string, start: string): AsyncIterable<string> {
       throw error;
     }
   });
-  const names = new Map<string, { readonly file: string; readonly isFolder: boolean }>();
+  const names = new Map<string, Found & { readonly isFolder: boolean }>();
   for (const entry of entries) {
     const file = path.join(folder, entry.name);
     if (isTemporary(entry.name)) continue;
     if (entry.isDirectory() && isVersionFolder(entry.name)) {
       // An object may be there without its file, when a writer died before it could publish the first one.
       const name = versionedName(entry.name);
-      names.set(name, { file: path.join(folder, name), isFolder: false });
+      names.set(name, { file: path.join(folder, name), hasVersions: true, isFolder: false });
     } else if (entry.isDirectory()) {
-      names.set(`${entry.name}/`, { file, isFolder: true });
-    } else {
-      names.set(entry.name, { file, isFolder: false });
+      names.set(`${entry.name}/`, { file, hasVersions: false, isFolder: true });
+    } else if (!names.has(entry.name)) {
+      names.set(entry.name, { file, hasVersions: false, isFolder: false });
     }
   }
   for (const name of [...names.keys()].sort(byUtf8)) {
@@ -146,7 +154,7 @@ async function* walk(folder: string, start: string): AsyncIterable<string> {
     const within = path.join(folder, name);
     if (!within.startsWith(start) && !start.startsWith(within)) continue;
     if (entry.isFolder) yield* walk(entry.file, start);
-    else if (within.startsWith(start)) yield entry.file;
+    else if (within.startsWith(start)) yield entry;
   }
 }
 
@@ -186,31 +194,40 @@ async function copy(from: string, to: string): Promise<void> {
 async function move(from: string, to: string): Promise<void> {
   const source = pathOfFileUri(from);
   const target = pathOfFileUri(to);
-  const [stored, replaced] = await fileError(`moving ${from} to ${to}`, () =>
-    Promise.all([readVersioned(source, { body: false }), readVersioned(target, { body: false })]),
-  );
-  if (stored.content === undefined) throw nothingToCopy(from);
-  if (stored.version > 0 || replaced.version > 0) {
-    await copy(from, to);
-    await remove(from);
-    return;
-  }
   await fileError(`moving ${from} to ${to}`, async () => {
-    await mkdir(path.dirname(target), { recursive: true });
+    const [stored, replaced, plain] = await Promise.all([hasVersions(source), hasVersions(target), isFile(source)]);
+    if (stored || replaced) {
+      await copy(from, to);
+      await remove(from);
+      return;
+    }
+    if (!plain) throw nothingToCopy(from);
     try {
-      await rename(source, target);
+      // Mostly the folder is there, made for another file.
+      await rename(source, target).catch(async (error) => {
+        if (!hasCode(error, "ENOENT")) throw error;
+        await mkdir(path.dirname(target), { recursive: true });
+        await rename(source, target);
+      });
     } catch (error) {
       if (hasCode(error, "EXDEV")) {
         await copy(from, to);
         await rm(source, { force: true });
         return;
       }
-      if (hasCode(error, "ENOENT") && (await readPlain(source, { body: false })) === undefined) {
-        throw nothingToCopy(from);
-      }
+      if (hasCode(error, "ENOENT") && !(await isFile(source))) throw nothingToCopy(from);
       throw error;
     }
   });
+}
+
+async function isFile(file: string): Promise<boolean> {
+  try {
+    return !(await stat(file)).isDirectory();
+  } catch (error) {
+    if (hasCode(error, "ENOENT", "ENOTDIR")) return false;
+    throw error;
+  }
 }
 
 async function deleteAll(folder: string): Promise<void> {

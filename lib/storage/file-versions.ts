@@ -47,6 +47,11 @@ export function versionedName(folder: string): string {
   return folder.slice(1, -SUFFIX.length);
 }
 
+/** Whether an object has versions, and so is more than its plain file. */
+export async function hasVersions(file: string): Promise<boolean> {
+  return (await newestVersion(file)) > 0;
+}
+
 /** The object at this path, whether it has versions or is a plain file. */
 export async function readVersioned(
   file: string,

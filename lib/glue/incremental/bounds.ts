@@ -25,22 +25,18 @@ export interface BoundsQuestion {
   readonly from: bigint | undefined;
   /** For messages. */
   readonly table: string;
+  /** One task reads all of it, so that nothing has to be sent around. */
+  readonly small?: boolean;
 }
 
 /**
  * Asks the source for the bounds of the next batch: one Spark operation that reads the clock's column alone.
  *
- * @param from rows before it don't count, except those without a time; `undefined`: all rows.
  * @throws UserError `INCREMENTAL_VALUES_UNREADABLE` when the column holds text that is no time: such rows would be left out in
  *   silence.
  */
-export async function fixBounds(
-  source: DataFrame,
-  clock: Clock,
-  from: bigint | undefined,
-  table: string,
-): Promise<Bounds> {
-  const [bounds] = await fixBoundsTogether([{ source, clock, from, table }]);
+export async function fixBounds(question: BoundsQuestion): Promise<Bounds> {
+  const [bounds] = await fixBoundsTogether([question]);
   if (bounds === undefined) throw new TypeError("one question has one answer");
   return bounds();
 }
@@ -59,12 +55,12 @@ export async function fixBoundsTogether(questions: readonly BoundsQuestion[]): P
 }
 
 /** A plan of one row. */
-function boundsRow({ source, clock, from }: BoundsQuestion, number: number): DataFrame {
+function boundsRow({ source, clock, from, small = false }: BoundsQuestion, number: number): DataFrame {
   const unread = clock.column.isNotNull().and(clock.micros.isNull());
   const now = f.unix_micros(f.current_timestamp());
   const wanted = from === undefined ? source : source.where(atOrAfterOrWithout(clock, from));
   const due = clock.micros.leq(now);
-  return wanted.agg(
+  return (small ? wanted.coalesce(1) : wanted).agg(
     f.lit(number).as("number"),
     f.max(f.when(due, clock.micros)).as("to"),
     f.count_if(due).as("rows"),

@@ -1,5 +1,6 @@
 export * from "./bounds.js";
 export * from "./column.js";
+export * from "./delivered.js";
 export * from "./duration.js";
 export * from "./iceberg.js";
 export * from "./rows.js";

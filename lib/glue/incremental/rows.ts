@@ -26,9 +26,6 @@ const HASH = "glue_connect_hash";
 const RANK = "glue_connect_rank";
 const KNOWN = "glue_connect_known_";
 
-/** Columns of a dataset of delivered rows: who, when, SHA-256 of the row, how many equal ones. */
-export const DELIVERED_SCHEMA = "id STRING, time BIGINT, hash STRING, copies BIGINT";
-
 /** The rows of a table within a range. */
 export function rowsWithin(
   source: DataFrame,
@@ -53,9 +50,20 @@ export function newestByKey(rows: DataFrame, shape: RowShape): DataFrame {
   if (shape.key.length === 0) return rows;
   const keys = shape.key.map((name) => f.col(quoteName(name)));
   return rows
-    .withColumn(RANK, f.row_number().over(Window.partitionBy(...keys).orderBy(...newestFirst(shape))))
+    .select(
+      "*",
+      f
+        .row_number()
+        .over(Window.partitionBy(...keys).orderBy(...newestFirst(shape)))
+        .as(RANK),
+    )
     .where(f.col(RANK).eqTo(1).or(anyNull(keys)))
-    .drop(RANK);
+    .select(...columnsOf(shape));
+}
+
+// Not withColumn and drop in what every table does: Spark 3.5 analyzes all that lies below each of them once more.
+function columnsOf({ schema }: Pick<RowShape, "schema">): Column[] {
+  return schema.fields.map(({ name }) => f.col(quoteName(name)));
 }
 
 /**
@@ -63,12 +71,15 @@ export function newestByKey(rows: DataFrame, shape: RowShape): DataFrame {
  * one or older than it; without one, of n equal rows, m of which were delivered, the other n - m.
  *
  * @param delivered as {@link deliveredRows} wrote it.
+ * @param small both are: then one task does all of it, when `rows` come in one part.
  */
-export function undelivered(rows: DataFrame, shape: RowShape, delivered: DataFrame): DataFrame {
-  const columns = shape.schema.fields.map(({ name }) => f.col(quoteName(name)));
-  const ranked = withIdentity(rows, shape).withColumn(
-    RANK,
-    f.row_number().over(Window.partitionBy(ID).orderBy(...newestFirst(shape))),
+export function undelivered(rows: DataFrame, shape: RowShape, delivered: DataFrame, small = false): DataFrame {
+  const ranked = withIdentity(rows, shape).select(
+    "*",
+    f
+      .row_number()
+      .over(Window.partitionBy(ID).orderBy(...newestFirst(shape)))
+      .as(RANK),
   );
   // Under names that no table has: a table may well have an `id` and a `time`.
   const [known, time, hash, copies] = [
@@ -77,19 +88,24 @@ export function undelivered(rows: DataFrame, shape: RowShape, delivered: DataFra
     f.col(`${KNOWN}hash`),
     f.col(`${KNOWN}copies`),
   ];
-  const before = delivered
+  const before = (small ? delivered.coalesce(1) : delivered)
     .groupBy("id")
     .agg(f.max("time").as(`${KNOWN}time`), f.max("hash").as(`${KNOWN}hash`), f.sum("copies").as(`${KNOWN}copies`))
-    .withColumnRenamed("id", `${KNOWN}id`);
+    .select(f.col("id").as(`${KNOWN}id`), `${KNOWN}time`, `${KNOWN}hash`, `${KNOWN}copies`);
   const isVersion = f.col(ID).startsWith("k");
   const isNews = known.isNull().or(f.col(HASH).notEqual(hash).and(f.col(TIME).geq(time)));
   const isNew = f
     .when(isVersion, f.col(RANK).eqTo(1).and(isNews))
     .otherwise(f.col(RANK).gt(f.coalesce(copies, f.lit(0n))));
   return ranked
-    .join(before, f.col(ID).eqTo(known), "left_outer")
+    .join(small ? inOneTask(before) : before, f.col(ID).eqTo(known), "left_outer")
     .where(isNew)
-    .select(...columns);
+    .select(...columnsOf(shape));
+}
+
+/** Few rows that others of one task are held against: otherwise Spark sends them around first, which is a job of its own. */
+function inOneTask(few: DataFrame): DataFrame {
+  return few.coalesce(1).hint("shuffle_hash");
 }
 
 /**
@@ -99,22 +115,24 @@ export function undelivered(rows: DataFrame, shape: RowShape, delivered: DataFra
  *
  * @param known BOOLEAN column of `rows` that says whether a row may have been delivered; it stays.
  */
-export function undeliveredCurrent(rows: DataFrame, shape: RowShape, delivered: DataFrame, known: string): DataFrame {
-  if (shape.key.length === 0) return undelivered(rows, shape, delivered);
-  const columns = rows.select("*");
-  return withIdentity(columns, shape, f.col(known))
-    .join(
-      delivered.select(f.col("id").as(`${KNOWN}id`), f.col("hash").as(`${KNOWN}hash`)),
-      f.col(ID).eqTo(f.col(`${KNOWN}id`)),
-      "left_outer",
-    )
+export function undeliveredCurrent(
+  rows: DataFrame,
+  shape: RowShape,
+  delivered: DataFrame,
+  known: string,
+  small = false,
+): DataFrame {
+  if (shape.key.length === 0) return undelivered(rows, shape, delivered, small);
+  const before = delivered.select(f.col("id").as(`${KNOWN}id`), f.col("hash").as(`${KNOWN}hash`));
+  return withIdentity(rows, shape, f.col(known))
+    .join(small ? inOneTask(before) : before, f.col(ID).eqTo(f.col(`${KNOWN}id`)), "left_outer")
     .where(
       f
         .col(`${KNOWN}id`)
         .isNull()
         .or(f.col(HASH).notEqual(f.col(`${KNOWN}hash`))),
     )
-    .drop(ID, TIME, HASH, `${KNOWN}id`, `${KNOWN}hash`);
+    .select(...columnsOf(shape), known);
 }
 
 /**
@@ -122,17 +140,21 @@ export function undeliveredCurrent(rows: DataFrame, shape: RowShape, delivered: 
  *
  * @param written what the batch wrote, read from its files, because the source may have changed meanwhile.
  * @param before the dataset that the batch began with.
+ * @param most no more rows than these are looked at, in one task; a column `seen` says for how many each row stands.
  */
 export function deliveredRows(
   written: DataFrame | undefined,
   shape: RowShape & { readonly clock: Clock },
   from: bigint | undefined,
   before: DataFrame | undefined,
+  most?: number,
 ): DataFrame {
   const parts: DataFrame[] = [];
+  const limited = (rows: DataFrame) => (most === undefined ? rows : rows.limit(most));
   if (written !== undefined) {
+    const near = from === undefined ? written : written.where(atOrAfter(shape.clock, from));
     parts.push(
-      withIdentity(from === undefined ? written : written.where(atOrAfter(shape.clock, from)), shape).select(
+      withIdentity(limited(near), shape).select(
         f.lit(1).as("age"),
         f.col(ID).as("id"),
         f.col(TIME).as("time"),
@@ -150,17 +172,26 @@ export function deliveredRows(
   }
   const [first, ...rest] = parts;
   if (first === undefined) throw new TypeError("deliveredRows needs rows of the batch or of the one before");
-  const all = rest.reduce((union, one) => union.union(one), first);
+  const union = rest.reduce((rows, one) => rows.union(one), first);
+  const all = most === undefined ? union : union.coalesce(1).limit(most);
+  const seen = (column: Column) => (most === undefined ? [] : [column.as("seen")]);
   // A bag is counted where it is read.
-  if (shape.key.length === 0) return all.drop("age").coalesce(1);
+  if (shape.key.length === 0) {
+    return all.select("id", "time", "hash", "copies", ...seen(f.lit(1n))).coalesce(1);
+  }
   return all
     .groupBy("id")
-    .agg(f.max_by(f.struct("time", "hash"), f.col("age")).as("newest"), f.sum("copies").as("copies"))
+    .agg(
+      f.max_by(f.struct("time", "hash"), f.col("age")).as("newest"),
+      f.sum("copies").as("copies"),
+      ...seen(f.count(f.lit(1))),
+    )
     .select(
       f.col("id"),
       f.col("newest.time").as("time"),
       f.col("newest.hash").as("hash"),
       f.when(f.col("id").startsWith("k"), f.lit(1n)).otherwise(f.col("copies")).as("copies"),
+      ...(most === undefined ? [] : ["seen"]),
     )
     .coalesce(1);
 }
@@ -172,17 +203,14 @@ export function deliveredRows(
  */
 function withIdentity(rows: DataFrame, { schema, clock, key }: RowShape, only?: Column): DataFrame {
   const asked = (value: Column) => (only === undefined ? value : f.when(only, value));
-  const hashed = rows
-    .withColumn(HASH, asked(rowHash(schema)))
-    .withColumn(TIME, clock?.micros ?? f.lit(null).cast("bigint"));
+  const time = clock?.micros ?? f.lit(null).cast("bigint");
+  const hashed = rows.select("*", asked(rowHash(schema)).as(HASH), time.as(TIME));
   const self = f.concat(f.lit("r"), f.col(HASH));
-  if (key.length === 0) return hashed.withColumn(ID, self);
+  if (key.length === 0) return hashed.select("*", self.as(ID));
   const keys = key.map((name) => f.col(quoteName(name)));
   const named = f.struct(...keys.map((column, index) => column.as(`k${index}`)));
-  return hashed.withColumn(
-    ID,
-    asked(f.when(anyNull(keys), self).otherwise(f.concat(f.lit("k"), f.to_json(named, JSON_OPTIONS)))),
-  );
+  const identity = f.when(anyNull(keys), self).otherwise(f.concat(f.lit("k"), f.to_json(named, JSON_OPTIONS)));
+  return hashed.select("*", asked(identity).as(ID));
 }
 
 const JSON_OPTIONS = {

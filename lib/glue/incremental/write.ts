@@ -1,9 +1,11 @@
 import { parquetMetadataAsync } from "hyparquet";
 import type { DataFrame, SparkSession, StructType } from "../../spark/index.js";
 import { hadoopPath, hadoopReadPath, type ObjectStore } from "../../storage/index.js";
-import { DELIVERED_SCHEMA } from "./rows.js";
 
 const FOOTERS_AT_ONCE = 8;
+
+/** An attempt is nobody's to read, and its rows are published by other means: no mark that the folder is complete. */
+const ATTEMPT_OPTIONS = { "mapreduce.fileoutputcommitter.marksuccessfuljobs": "false" };
 
 /** What the executors wrote. */
 export interface Written {
@@ -24,7 +26,7 @@ export async function writeParquet(
   options: { readonly partitionBy?: readonly string[] } = {},
 ): Promise<Written> {
   const { partitionBy = [] } = options;
-  const writer = rows.write.mode("error");
+  const writer = rows.write.mode("error").options(ATTEMPT_OPTIONS);
   await (partitionBy.length === 0 ? writer : writer.partitionBy(...partitionBy)).parquet(hadoopPath(folder));
   return { rows: await countParquetRows(store, folder) };
 }
@@ -56,11 +58,6 @@ export async function countParquetRows(store: ObjectStore, folder: string): Prom
   };
   await Promise.all(Array.from({ length: Math.min(FOOTERS_AT_ONCE, files.length) }, worker));
   return rows;
-}
-
-/** The delivered rows that a state counts on. */
-export function readDelivered(spark: SparkSession, folder: string): DataFrame {
-  return spark.read.schema(DELIVERED_SCHEMA).parquet(hadoopReadPath(folder));
 }
 
 /** An attempt's rows, or those of some files, with the schema that is known, so that nothing is asked twice. */

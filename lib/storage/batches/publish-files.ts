@@ -4,27 +4,30 @@ import type { AddedFile } from "./state.js";
 import type { Publish, Step } from "./table-batches.js";
 
 const FILES_AT_ONCE = 8;
+const FILES_A_CHECK = 32;
 
 /**
  * Moves a batch's files to their final names and deletes those that it replaces. Each move and each deletion may be repeated by
- * anyone at any time: final names are never used twice, and a source that is gone has been moved.
+ * anyone at any time: final names are never used twice, and a source that is gone has been moved. So whoever sleeps after a check does
+ * no harm when it wakes up; the check only ends its work early, and some files share one.
  */
 export function publishFiles(store: ObjectStore, step: Step): Publish {
   return async ({ add, remove }, check) => {
-    await inParallel(add, (file) =>
-      step("move a file", async () => {
-        await check();
-        await moveOnce(store, file, check);
-      }),
-    );
+    await checked(add, check, (file) => step("move a file", () => moveOnce(store, file, check)));
     // Only now: a reader finds rows twice for a moment rather than not at all.
-    await inParallel(remove, (uri) =>
-      step("remove a file", async () => {
-        await check();
-        await store.delete(uri);
-      }),
-    );
+    await checked(remove, check, (uri) => step("remove a file", () => store.delete(uri)));
   };
+}
+
+async function checked<T>(
+  items: readonly T[],
+  check: () => Promise<void>,
+  work: (item: T) => Promise<void>,
+): Promise<void> {
+  for (let from = 0; from < items.length; from += FILES_A_CHECK) {
+    await check();
+    await inParallel(items.slice(from, from + FILES_A_CHECK), work);
+  }
 }
 
 async function moveOnce(store: ObjectStore, file: AddedFile, check: () => Promise<void>): Promise<void> {

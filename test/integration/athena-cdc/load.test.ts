@@ -104,6 +104,30 @@ describe("athena-cdc", () => {
     expect(await s.loaded("bag")).toEqual(await s.source("bag"));
   });
 
+  test("more rows at the boundary than the driver keeps are the executors' to keep, until they are few again", async () => {
+    const kept = () =>
+      readdirSync(join(s.folder, "cdc", "_glue_connect", "athena-cdc", "delivered", "crowd"), { recursive: true })
+        .map(String)
+        .filter((name) => /(^|\/)rows(\.json)?$/.test(name))
+        .map((name) => name.slice(name.lastIndexOf("/") + 1));
+    await s.sql(
+      "crowd",
+      "CREATE TABLE $t (id BIGINT, v STRING, updated_at TIMESTAMP) USING parquet",
+      "INSERT INTO $t SELECT id, 'v', TIMESTAMP'2026-03-01 10:00:00' FROM range(501)",
+    );
+    expect((await s.load("crowd")).inserted).toBe(501);
+    expect(kept()).toEqual(["rows"]);
+    await s.sql("crowd", "INSERT INTO $t SELECT id * 500, 'v', TIMESTAMP'2026-03-01 10:00:00' FROM range(3)");
+    expect((await s.load("crowd")).inserted).toBe(3);
+    expect(await s.loaded("crowd")).toEqual(await s.source("crowd"));
+    await s.sql("crowd", "INSERT INTO $t VALUES (1, 'v', TIMESTAMP'2026-03-01 10:00:01')");
+    expect((await s.load("crowd")).inserted).toBe(1);
+    expect(kept()).toEqual(["rows.json"]);
+    await s.sql("crowd", "INSERT INTO $t VALUES (1, 'v', TIMESTAMP'2026-03-01 10:00:01')");
+    expect((await s.load("crowd")).inserted).toBe(1);
+    expect(await s.loaded("crowd")).toEqual(await s.source("crowd"));
+  });
+
   test("late rows come within the lookback and not beyond it, also when it grows", async () => {
     await s.table("late", "(1, 'a', TIMESTAMP'2026-03-01 10:00:00'), (2, 'b', TIMESTAMP'2026-03-01 09:30:00')");
     await s.load("late", "--lookback", "1h");
