@@ -1,10 +1,8 @@
-import { readdir, rm } from "node:fs/promises";
+import { readdir, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { fileURLToPath, pathToFileURL } from "node:url";
-import { writeFiles } from "../../jobs/keyspaces-diff/files.js";
-import { claimFolder, completeFolder } from "../../jobs/keyspaces-diff/folders.js";
+import { pathToFileURL } from "node:url";
 import * as f from "../../lib/spark/functions/index.js";
-import { createObjectStore } from "../../lib/storage/index.js";
+import { typeToJson } from "../../lib/spark/index.js";
 import { stepsOf } from "../harness/report.js";
 import { type ResultRow, rateTable, resultTable, stepTable, verdictTable } from "../harness/results.js";
 import { type Contender, inTurn, OURS } from "../harness/turns.js";
@@ -80,13 +78,11 @@ class Exports {
   readonly #context: BenchContext;
   readonly #plan: RowPlan;
   readonly #folder: string;
-  readonly #uris: Record<"past" | "current", string>;
 
   constructor(context: BenchContext, plan: RowPlan, folder: string) {
     this.#context = context;
     this.#plan = plan;
     this.#folder = folder;
-    this.#uris = { past: this.#uri("past"), current: this.#uri("current") };
   }
 
   #uri(name: string): string {
@@ -120,7 +116,7 @@ class Exports {
           join(root, "dist", "lib", "cli", "main.js"),
           ...["run", "keyspaces-incremental-export", "--JOB_NAME", "bench", "--KEYSPACE_NAME", "bench"],
           ...["--TABLE_NAME", "random_access", "--S3URI", this.#uri(OURS), "--FORMAT", this.#plan.format],
-          ...["--DISTINCT_KEYS", KEYS, "--PASTURI", this.#uris.past, "--CURRENTURI", this.#uris.current],
+          ...["--DISTINCT_KEYS", KEYS, "--PASTURI", this.#uri("past"), "--CURRENTURI", this.#uri("current")],
           ...["--report-file", report],
         ],
         env: servers.environment,
@@ -141,7 +137,7 @@ class Exports {
           python,
           join(root, "bench", "peers", "keyspaces_diff.py"),
           ...["--variant", variant, "--keys", KEYS, "--format", this.#plan.format, "--out", out],
-          ...["--past", fileURLToPath(this.#uris.past), "--current", fileURLToPath(this.#uris.current)],
+          ...["--past", join(this.#folder, "past"), "--current", join(this.#folder, "current")],
         ],
         env: servers.peerEnvironment,
       },
@@ -153,24 +149,22 @@ class Exports {
     const { session } = this.#context.servers;
     const { format, foreign, rows } = this.#plan;
     const table = await session.sql(sql);
-    if (foreign === true) {
-      const writer = table.write.format(format);
-      await (format === "csv" ? writer.options({ header: true, escape: '"' }) : writer).save(join(this.#folder, name));
-      return;
-    }
-    const store = createObjectStore();
-    const claimed = await claimFolder(store, this.#uri(name), "snapshot", {
-      kind: "export",
-      runId: "bench",
-      keyspace: "bench",
-      table: "random_access",
-      format,
-      keys: KEYS.split(","),
-    });
-    const rowSchema = await table.schema();
-    await writeFiles(table, rowSchema, claimed.uri, format);
-    await completeFolder(store, claimed, { rowSchema, rows });
-    this.#uris[name] = claimed.uri;
+    const folder = join(this.#folder, name);
+    const csv = { header: true, escape: '"', ...(foreign === true ? {} : { nullValue: "\\N" }) };
+    const writer = table.write.format(format);
+    await (format === "csv" ? writer.options(csv) : writer).save(folder);
+    if (foreign === true) return;
+    const written = (await readdir(folder)).filter((file) => file.startsWith("part-"));
+    const files = await Promise.all(
+      written.map(async (file) => ({ name: file, size: (await stat(join(folder, file))).size })),
+    );
+    const at = new Date().toISOString();
+    const manifest = {
+      ...{ version: 1, kind: "export", state: "complete", runId: "bench", keyspace: "bench", table: "random_access" },
+      ...{ startedAt: at, exportedAt: at, finishedAt: at, format, keys: KEYS.split(","), files, rows },
+      schema: typeToJson(await table.schema()),
+    };
+    await writeFile(join(folder, "_glue_connect.json"), JSON.stringify(manifest));
   }
 
   /** The kinds of all rows, and the sums of their keys and new values, are known. */
