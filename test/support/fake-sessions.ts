@@ -32,6 +32,8 @@ export interface FakeSession {
   readonly id: string;
   readonly request: Readonly<Record<string, unknown>>;
   readonly created: number;
+  /** When its state was asked for the first time, from which on it starts. */
+  looked: number | undefined;
   readonly failure: string | undefined;
   ended: number | undefined;
   lastUsed: number;
@@ -109,7 +111,9 @@ export async function startFakeSessions(
     const emr = session.service === "emr";
     const now = Date.now();
     const idleMinutes = Number(session.request[emr ? "idleTimeoutMinutes" : "IdleTimeout"] ?? 60);
-    const started = session.created + behaviour.startMs;
+    // Whoever asks sees it start, however late they ask.
+    session.looked ??= now;
+    const started = session.looked + behaviour.startMs;
     if (session.ended === undefined && now > started && session.calls === 0) {
       const idleSince = Math.max(started, session.lastUsed);
       if (now - idleSince > idleMinutes * behaviour.minuteMs) session.ended = idleSince;
@@ -147,7 +151,17 @@ export async function startFakeSessions(
   const add = (service: FakeSession["service"], id: string, request: Readonly<Record<string, unknown>>) => {
     const { failure } = behaviour;
     behaviour.failure = undefined;
-    const session = { service, id, request, created: Date.now(), failure, ended: undefined, lastUsed: 0, calls: 0 };
+    const session = {
+      service,
+      id,
+      request,
+      created: Date.now(),
+      failure,
+      ended: undefined,
+      lastUsed: 0,
+      calls: 0,
+      looked: undefined,
+    };
     sessions.set(id, session);
     return session;
   };
