@@ -113,7 +113,7 @@ export function awsFailure(error: unknown, call: AwsCall): UserError {
   const status = awsErrorStatus(error);
   if (/region is missing/i.test(text)) {
     return new UserError("AWS_REGION_MISSING", `No AWS region is set for ${call.doing}`, {
-      hint: "Set AWS_REGION, or a region in the AWS profile",
+      hint: "Set `region` in glue-connect.config.ts, AWS_REGION, or a region in the AWS profile",
       exitCode: ExitCode.configuration,
       cause: error,
     });
@@ -141,7 +141,7 @@ export function awsFailure(error: unknown, call: AwsCall): UserError {
   }
   if (DENIED.test(name) || status === 403) {
     return new UserError(call.deniedCode, `${call.service} refused ${call.doing}: ${text || name}`, {
-      hint: `Allow ${call.permission} (and kms:Decrypt, if a KMS key of yours is used) to this identity`,
+      hint: `Allow ${call.permission} (and, if a KMS key of yours is used, kms:Decrypt, for what is written kms:GenerateDataKey) to this identity`,
       exitCode: ExitCode.configuration,
       cause: error,
     });

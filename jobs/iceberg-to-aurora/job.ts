@@ -109,11 +109,10 @@ async function openBoth(
   const defect = failures.find((_failure, index) => described[index]?.stack !== undefined);
   if (defect !== undefined) throw defect;
   throw new UserError("SOURCE_AND_TARGET_UNUSABLE", "Neither source nor target can be used", {
-    problems: described.flatMap(({ error }) => [
-      `${error.code}: ${error.message}`,
-      ...error.problems,
-      ...(error.hint === undefined ? [] : [error.hint]),
-    ]),
+    problems: described.flatMap(({ error }) => [`${error.code}: ${error.message}`, ...error.problems]),
+    hint: described
+      .flatMap(({ error }) => (error.hint === undefined ? [] : [`${error.code}: ${error.hint}`]))
+      .join(". "),
     ...(described[0] === undefined ? {} : { exitCode: described[0].exitCode }),
   });
 }

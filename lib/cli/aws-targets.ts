@@ -59,7 +59,7 @@ export function checkTarget(place: CloudPlace, settings: Settings, use: TargetUs
   const service = place === "emr" ? "EMR Serverless" : "Glue";
   throw new UserError(`${code}_NOT_CONFIGURED`, `${service} can't be used: settings are missing`, {
     problems: [...own, ...more],
-    hint: "Set them in glue-connect.config.ts, by variables (GLUE_CONNECT_EMR_ROLE, ...) or by --set key=value; the README has a section on AWS",
+    hint: `Set them in glue-connect.config.ts, by variables (GLUE_CONNECT_${place.toUpperCase()}_ROLE, ...) or by --set key=value; the README has a section on AWS`,
     exitCode: ExitCode.configuration,
   });
 }

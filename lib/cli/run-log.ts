@@ -103,18 +103,25 @@ export async function writeLog({ service, id, io, settings }: LogOptions, attemp
   const store = createObjectStore(awsOptions(settings));
   const isOnS3 = "uris" in service.log(id, "stderr", 1);
   const last = attempt ?? (isOnS3 ? ((await service.get(id)).attempt ?? 1) : 1);
+  let anything = false;
   for (let current = attempt ?? 1; current <= last; current++) {
     if (last > 1) await write(io.stderr, `attempt ${current} of ${id}:\n`);
     for (const stream of STREAMS.toReversed()) {
       const place = service.log(id, stream, current);
       if ("command" in place) {
         await write(io.stdout, `${stream}: ${place.command}\n`);
+        anything = true;
         continue;
       }
       const found = await firstOf(store, place.uris);
-      if (found !== undefined) await write(io.stdout, printable(await textOf(store, found.uri)));
+      if (found === undefined) continue;
+      await write(io.stdout, printable(await textOf(store, found.uri)));
+      anything = true;
     }
   }
+  if (anything) return;
+  const status = `\`glue-connect status ${id}\` tells why a run ended before its driver began`;
+  await write(io.stderr, `There is no log of ${id} yet: ${status}\n`);
 }
 
 async function firstOf(

@@ -4,6 +4,7 @@ import type { Settings } from "../glue/config/schema.js";
 import type { Logger } from "../logger.js";
 import type { SparkPackage } from "../targets/aws/packages.js";
 import { isOver, type RunInfo, type RunService } from "../targets/runs/service.js";
+import { adviceOn } from "../targets/sessions/errors.js";
 import { emrTarget, glueTarget } from "./aws-targets.js";
 import type { CliIo } from "./io.js";
 import { createLogReader } from "./run-log.js";
@@ -98,10 +99,9 @@ async function cancelUnlessOver(service: RunService, id: string): Promise<void> 
 }
 
 function describeFailedRun(service: RunService, { id, state, reason }: RunInfo): string {
-  const quota = /quota|vcpu|capacity/i.test(reason ?? "");
-  const hint = quota
-    ? "Ask AWS for a higher quota (new accounts have 16 vCPU at a time), or ask for fewer workers"
-    : `\`glue-connect logs ${id}\` shows what the job said`;
+  const log = `\`glue-connect logs ${id}\` shows what the job said`;
+  const advice = adviceOn(reason ?? "");
+  const hint = advice === undefined ? log : `${advice}. If the job began, ${log}`;
   return `${service.title} job run ${id} is ${state}${reason === undefined ? "" : `: ${reason}`}. What to do: ${hint}`;
 }
 

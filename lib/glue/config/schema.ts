@@ -96,7 +96,7 @@ const settingsShape = {
   profile: text.optional(),
   /** Folder on S3 for what `submit` uploads (bundles, launcher, Node, jars), each under the hash of its content. */
   artifacts: s3Folder.optional(),
-  /** Folder on S3 for the logs of sessions and job runs. */
+  /** Folder on S3 for the logs of job runs; those of sessions go where the application's monitoring configuration says. */
   logs: s3Folder.optional(),
   /** A Spark Connect server that runs already, `sc://host:port`. A secret when it has a token in it. */
   remote: z

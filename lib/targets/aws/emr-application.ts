@@ -30,7 +30,7 @@ export async function applicationProblems(
     // Starting a session or a run asks for no right to read the application.
     if (/AccessDenied|NotAuthorized/.test(awsErrorName(error) ?? "")) return undefined;
     throw emrFailure(error, {
-      doing: "asking for the application",
+      doing: "looking at the application",
       permission: "emr-serverless:GetApplication",
       target,
     });

@@ -28,6 +28,11 @@ const REASONS: readonly (readonly [RegExp, string, ExitCode])[] = [
   ],
 ];
 
+/** What to do about the reason that a service gives for what it could not start; `undefined`: nothing is known of it. */
+export function adviceOn(reason: string): string | undefined {
+  return REASONS.find(([pattern]) => pattern.test(reason))?.[1];
+}
+
 /** `SESSION_FAILED`: it did not come up, or has ended. */
 export function sessionFailed(service: Pick<SessionService, "title">, info: SessionInfo): UserError {
   const why = info.reason === undefined ? "" : `: ${info.reason}`;

@@ -174,11 +174,12 @@ test("a run that fails fails the command; the log of each attempt is shown as it
   expect(said.stderr).toMatch(/half a line\nTARGET_GONE: gone\n[\s\S]*TARGET_GONE: still\n/);
   expect(said.stderr).toMatch(/is FAILED: Maximum vCPU exceeded. What to do: .*16 vCPU/);
 
-  const [status, listed, logs, second, zeroth] = await Promise.all([
+  const [status, listed, logs, second, third, zeroth] = await Promise.all([
     run("status", id, "--ui"),
     run("runs", "--json"),
     run("logs", id),
     run("logs", id, "--attempt", "2"),
+    run("logs", id, "--attempt", "3"),
     run("logs", id, "--attempt", "0"),
   ]);
   expect(status).toMatchObject({ exitCode: 1, stdout: expect.stringMatching(`${id}  FAILED: Maximum vCPU`) });
@@ -187,6 +188,7 @@ test("a run that fails fails the command; the log of each attempt is shown as it
   expect(JSON.parse(listed.stdout)[0]).toMatchObject({ id, phase: "failed", name: "nightly" });
   expect(logs.stdout).toMatch(/TARGET_GONE: gone[\s\S]*TARGET_GONE: still/);
   expect(second.stdout).toBe("reading 12 tables\nTARGET_GONE: still\n");
+  expect(third).toMatchObject({ stdout: "", stderr: expect.stringContaining(`There is no log of ${id} yet`) });
   expect(zeroth).toMatchObject({ exitCode: 64, stderr: expect.stringContaining("The first one is 1") });
 });
 

@@ -98,6 +98,16 @@ describe("the README's policies are those of the stack", () => {
     );
   });
 
+  test("and fit into what IAM takes, which doesn't count blanks", () => {
+    const size = (...names: string[]) =>
+      names.reduce((sum, name) => sum + written(`${name}.json`).replaceAll(/\s/g, "").length, 0);
+    // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html: a managed policy, the inline policies of a role.
+    for (const name of ["caller", "access", "glue-caller"]) expect(size(name)).toBeLessThanOrEqual(6_144);
+    for (const place of ["", "glue-"]) expect(size(`${place}runtime`, "access")).toBeLessThanOrEqual(10_240);
+    // Not as policies of the user's own: those may have 2,048 together.
+    expect(readme).not.toContain("put-user-policy");
+  });
+
   test("and give no action by a wildcard, and nothing of the account as a whole but what has no resources", () => {
     const names = ["runtime", "access", "caller", "glue-runtime", "glue-caller"];
     for (const statement of names.flatMap((name) => document(`${name}.json`).Statement)) {
