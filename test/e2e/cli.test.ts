@@ -87,7 +87,7 @@ describe("on the servers of this machine", () => {
     const staging = async () =>
       (
         await database.query(
-          'SELECT query FROM pg_stat_activity WHERE query LIKE \'INSERT INTO "sample"."glue_connect_stage_%\'',
+          'SELECT query FROM pg_stat_activity WHERE query LIKE \'COPY "sample"."glue_connect_stage_%\'',
         )
       ).rowCount;
     while ((await staging()) === 0 && child.exitCode === null);
