@@ -1,4 +1,4 @@
-import { fixSession, icebergCatalog } from "../../lib/glue/incremental/index.js";
+import { fixSession, icebergCatalog, sessionsForFewRows } from "../../lib/glue/incremental/index.js";
 import { arg, defineJob, type JobContext, runTables, tableFilter } from "../../lib/glue/index.js";
 import { readKeys } from "./keys.js";
 import { type Arguments, JOB, readSettings } from "./settings.js";
@@ -93,6 +93,7 @@ async function run(context: Context): Promise<void> {
   const byName = new Map(wanted.map((entry) => [entry.name, entry]));
   const catalog =
     settings.format === "iceberg" ? await icebergCatalog(spark, settings.output, settings.icebergDatabase) : undefined;
+  const sessionForFewRows = sessionsForFewRows(spark, context.log);
   await runTables(
     context,
     {
@@ -105,7 +106,8 @@ async function run(context: Context): Promise<void> {
     [...byName.keys()],
     async (tableRun) => {
       const entry = byName.get(tableRun.table);
-      if (entry !== undefined) await new TableLoad(context, settings, { entry, keys, catalog, spark }, tableRun).run();
+      if (entry === undefined) return;
+      await new TableLoad(context, settings, { entry, keys, catalog, spark, sessionForFewRows }, tableRun).run();
     },
   );
 }

@@ -56,6 +56,8 @@ interface Parts {
   /** `undefined`: the output is Parquet. */
   readonly catalog: IcebergCatalog | undefined;
   readonly spark: SparkSession;
+  /** The session for the rows of a small table. */
+  readonly sessionForFewRows: () => Promise<SparkSession>;
 }
 
 /** What a batch leaves in the state. */
@@ -76,12 +78,15 @@ export class TableLoad {
   readonly #name: string;
   #version: string | null = null;
   #small = false;
+  /** Reads and writes the rows; what is Iceberg's is done in the run's own session, which knows the catalog. */
+  #spark: SparkSession;
   #opened: Opened = { state: undefined, tracker: { from: "state" }, abandoned: undefined, recovered: undefined };
 
   constructor(context: JobContext<unknown>, settings: Settings, parts: Parts, run: TableRun) {
     this.#context = context;
     this.#settings = settings;
     this.#parts = parts;
+    this.#spark = parts.spark;
     this.#run = run;
     this.#name = run.table;
     this.#report = context.report.table(run.table);
@@ -142,16 +147,27 @@ export class TableLoad {
       return this.#nothing("the table has the same files as in the last run");
     }
     const from = decision.kind === "window" ? decision.from : undefined;
+    const rows = await this.#rowsOf(source, decision);
     const bounds =
       clock === undefined
         ? undefined
-        : await step("fix the bounds", () => fixBounds({ source, clock, from, table: this.#name, small: this.#small }));
+        : await step("fix the bounds", () =>
+            fixBounds({ source: rows, clock, from, table: this.#name, small: this.#small }),
+          );
     this.#tellBounds(bounds);
     // Rows that are to come later are news without any change of the files.
     if (bounds === undefined || bounds.later > 0n) this.#version = null;
     const to = endOf(bounds, decision);
     this.#report.stateAfter = to === undefined ? this.#report.stateBefore : formatTrackerTime(to);
-    await this.#load(source, shape, batches, decision, bounds);
+    await this.#load(rows, shape, batches, decision, bounds);
+  }
+
+  /** The table as the session sees it that is to read it. */
+  async #rowsOf(source: DataFrame, decision: Decision): Promise<DataFrame> {
+    const ofIceberg = decision.kind === "window" && decision.delivered === "table";
+    if (!this.#small || ofIceberg) return source;
+    this.#spark = await this.#parts.sessionForFewRows();
+    return this.#spark.dataFrame(source.relation);
   }
 
   /** @throws UserError `KEY_CHANGED`: versions by another key can't be told from those that are there. */
@@ -250,7 +266,6 @@ export class TableLoad {
     decision: Decision,
     bounds: Bounds | undefined,
   ): Promise<void> {
-    const { spark } = this.#parts;
     const full = decision.kind === "everything";
     if (!full) this.#report.skipped = Number(bounds?.withoutTime ?? 0n);
     if (!full && bounds?.to === undefined) return this.#nothing("no rows since the last run");
@@ -278,7 +293,7 @@ export class TableLoad {
         return this.#nothing("no rows since the last run");
       }
     }
-    const batch = await batches.begin({ sparkSessionId: spark.sessionId });
+    const batch = await batches.begin({ sparkSessionId: this.#spark.sessionId });
     const written = await this.#run.step("write the rows", () =>
       writeParquet(rows, this.#context.storage, batch.attempt),
     );
@@ -300,12 +315,12 @@ export class TableLoad {
     { delivered, from }: Decision & { kind: "window" },
     shape: RowShape,
   ): Promise<DataFrame | undefined> {
-    const { spark, catalog } = this.#parts;
+    const { catalog } = this.#parts;
     const { clock } = shape;
     if (delivered === undefined || clock === undefined) return undefined;
-    if (delivered !== "table") return readDelivered(spark, delivered.folder);
+    if (delivered !== "table") return readDelivered(this.#spark, delivered.folder);
     if (catalog === undefined) throw new TypeError("only an Iceberg table tells by itself what it holds");
-    const table = spark.table(catalog.table(this.#name));
+    const table = this.#spark.table(catalog.table(this.#name));
     const rows = fitted(table, storedSchema(await table.schema()), shape.schema);
     return deliveredRows(rows, { ...shape, clock }, from, undefined);
   }
@@ -325,7 +340,7 @@ export class TableLoad {
     if (clock === undefined || to === undefined || keepFrom === undefined || none) {
       return { watermark: null, delivered: {} };
     }
-    const attempt = anyRows ? readAttempt(this.#parts.spark, batch.attempt, shape.schema) : undefined;
+    const attempt = anyRows ? readAttempt(this.#spark, batch.attempt, shape.schema) : undefined;
     const written = this.#small ? attempt?.coalesce(1) : attempt;
     const rows = { written, shape: { ...shape, clock }, from: keepFrom, before };
     const { folder, rows: knownRows } = await this.#run.step("write what was delivered", () =>

@@ -1,4 +1,4 @@
-import { fixSession, icebergCatalog } from "../../lib/glue/incremental/index.js";
+import { fixSession, icebergCatalog, sessionsForFewRows } from "../../lib/glue/incremental/index.js";
 import { defineJob, type JobContext, runTables, stateFolderBeside, type TableRun } from "../../lib/glue/index.js";
 import { applicationName } from "../../lib/postgres/connection.js";
 import type { SparkSession } from "../../lib/spark/index.js";
@@ -52,6 +52,7 @@ async function run(context: JobContext<Arguments>): Promise<void> {
       session ??= openSpark(context, output);
       return session;
     };
+    let forFewRows: ReturnType<typeof sessionsForFewRows> | undefined;
     const parts = {
       context,
       settings,
@@ -59,6 +60,11 @@ async function run(context: JobContext<Arguments>): Promise<void> {
       trackers: new MaxTimestampsFile(context.storage, args.csv_file_name),
       outputOf: await outputs(context, output, spark),
       spark,
+      sparkForFewRows: async () => {
+        const own = await spark();
+        forFewRows ??= sessionsForFewRows(own, context.log);
+        return await forFewRows();
+      },
     };
     await runTables(
       context,

@@ -18,6 +18,9 @@ import { capOf, fixWindow, refuseSpecial, specialColumns, type Window, windowSql
 
 type Context = JobContext<Arguments>;
 
+/** Up to so many rows interpreting a plan takes less time than compiling it. */
+const FEW_ROWS = 10_000n;
+
 /** What all tables of a run have in common. */
 export interface LoadParts {
   readonly context: Context;
@@ -27,6 +30,8 @@ export interface LoadParts {
   readonly outputOf: (run: TableRun) => TableOutput;
   /** Opened when the first table has rows to be read. */
   readonly spark: () => Promise<SparkSession>;
+  /** The session for tables that a batch brings few rows of. */
+  readonly sparkForFewRows: () => Promise<SparkSession>;
 }
 
 /** Loads one table, or says what a run would do with it. */
@@ -82,11 +87,18 @@ export async function loadTable(parts: LoadParts, run: TableRun, source: Source)
       report.reason = plan.window.rows === 0n && opened.state === undefined ? "it has no rows" : "nothing new";
       return;
     }
-    const spark = await parts.spark();
+    const spark = await (readsFew(plan) ? parts.sparkForFewRows() : parts.spark());
     const load = new TableLoad(plan, spark);
     if (context.mode === "plan") await load.count();
     else await load.run(await batches.begin({ sparkSessionId: spark.sessionId }));
   });
+}
+
+/** Also of what was delivered before: a backfill reads files of any size again, and sets of keys are of all rows. */
+function readsFew(plan: LoadPlan): boolean {
+  const { decision, window, opened } = plan;
+  const keys = looksForDeleted(plan) || opened.state?.delivered.keys !== undefined;
+  return window.rows <= FEW_ROWS && decision.kind !== "backfill" && !keys;
 }
 
 const replacesAll = ({ load_type, full_refresh }: Arguments) => load_type === "full" || full_refresh;

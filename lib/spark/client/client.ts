@@ -58,6 +58,9 @@ export class SparkConnectClient {
   readonly #transport: Transport;
   readonly #tags = new Set<string>();
   readonly #background = new Set<Promise<unknown>>();
+  readonly #siblings = new Set<SparkConnectClient>();
+  /** Whose channel this is; `undefined`: our own. */
+  #parent: SparkConnectClient | undefined;
   #serverSideSessionId: string | undefined;
   #capabilities: Promise<Capabilities> | undefined;
   #knownCapabilities: Capabilities | undefined;
@@ -88,6 +91,18 @@ export class SparkConnectClient {
   /** Tags that operations started from now on carry. */
   get tags(): Set<string> {
     return this.#tags;
+  }
+
+  /** The RPCs of another session on the same channel, by the same rules and with the same tags. It is closed with this one at the latest. */
+  sibling(): SparkConnectClient {
+    this.#assertAlive();
+    const sibling = new SparkConnectClient({ ...this.#options, sessionId: randomUUID() });
+    sibling.#parent = this;
+    sibling.#capabilities = this.#capabilities;
+    sibling.#knownCapabilities = this.#knownCapabilities;
+    for (const tag of this.#tags) sibling.#tags.add(tag);
+    this.#siblings.add(sibling);
+    return sibling;
   }
 
   /** What the server can do; asked for once. */
@@ -184,12 +199,13 @@ export class SparkConnectClient {
     return response.interruptedIds;
   }
 
-  /** Waits for releases that are under way, releases the session where the server can, and closes the channel. */
+  /** Waits for releases that are under way, releases the session where the server can, and closes the channel if it is its own. */
   close(): Promise<void> {
     this.#closed ??= (async () => {
-      await Promise.allSettled([...this.#background]);
+      await Promise.allSettled([...[...this.#siblings].map((sibling) => sibling.close()), ...this.#background]);
       if (this.#knownCapabilities?.releaseSession === true && this.#dead === undefined) await this.#releaseSession();
-      this.#transport.close();
+      if (this.#parent === undefined) this.#transport.close();
+      else this.#parent.#siblings.delete(this);
     })();
     return this.#closed;
   }

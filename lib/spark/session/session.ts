@@ -59,6 +59,18 @@ export class SparkSession implements AsyncDisposable {
     return this.client.sessionId;
   }
 
+  /**
+   * Another session on the same connection: its settings, temporary views and current database are its own, and begin as the server's
+   * defaults. User, signal and tags are this one's. Closing this one closes it too.
+   *
+   * @example
+   * const quick = spark.newSession();
+   * await quick.conf.set("spark.sql.codegen.wholeStage", false);
+   */
+  newSession(): SparkSession {
+    return new SparkSession(this.client.sibling());
+  }
+
   /** Version of the server, for instance `3.5.6-amzn-2`. */
   async version(): Promise<string> {
     return (await this.client.capabilities()).version;

@@ -60,6 +60,50 @@ describe("tables", () => {
     expect(s.logs()).toHaveLength(2);
   });
 
+  test("200 tables, 3 of them bad: those fail alone, and --continue takes only them", async () => {
+    // Empty ones take no Spark operation; every tenth has a row.
+    await s.sql(`DO $$ BEGIN
+      FOR i IN 0..199 LOOP
+        EXECUTE format('CREATE TABLE m%s (id int PRIMARY KEY, v text, price numeric(8,2), updated_at %s)',
+          lpad(i::text, 3, '0'), CASE i WHEN 100 THEN 'text' ELSE 'timestamptz' END);
+        IF i % 10 = 0 THEN
+          EXECUTE format('INSERT INTO m%s VALUES (%s, ''v'', %L, ''2026-03-01Z'')',
+            lpad(i::text, 3, '0'), i, CASE WHEN i IN (50, 150) THEN 'NaN' ELSE '1.5' END);
+        END IF;
+      END LOOP;
+    END $$`);
+    const only = ["--tables", "m???", "--parallelism", "6"];
+    const first = await s.run(only);
+    expect(first.exitCode).toBe(1);
+    const tables = [...first.report.tables];
+    expect(tables).toHaveLength(200);
+    expect(tables.flatMap(([name, { status, error }]) => (status === "FAILED" ? [[name, error?.code]] : []))).toEqual([
+      ["m050", "VALUES_NOT_REPRESENTABLE"],
+      ["m100", "INCREMENTAL_COLUMN_UNUSABLE"],
+      ["m150", "VALUES_NOT_REPRESENTABLE"],
+    ]);
+    expect(tables.filter(([, { status }]) => status === "SUCCEEDED")).toHaveLength(197);
+    const loaded = tables.flatMap(([name, { inserted }]) => (inserted === 1 ? [name] : []));
+    expect(loaded).toHaveLength(17);
+    expect(
+      s
+        .trackerFile()
+        ?.split("\n")
+        .filter((line) => /^m\d{3},2026-03-01 00:00:00$/.test(line)),
+    ).toHaveLength(17);
+    for (const name of ["m000", "m190"]) expect(await s.loaded(name)).toEqual(await s.source(name));
+
+    await s.sql("UPDATE m050 SET price = 2", "INSERT INTO m000 VALUES (1, 'new', 1, '2026-03-02Z')");
+    const second = await s.run([...only, "--continue"]);
+    expect([...second.report.tables].map(([name, { status }]) => `${name} ${status}`)).toEqual([
+      "m050 SUCCEEDED",
+      "m100 FAILED",
+      "m150 FAILED",
+    ]);
+    expect(await s.loaded("m050")).toEqual(await s.source("m050"));
+    expect(await s.loaded("m000")).toHaveLength(1);
+  }, 120_000);
+
   test("a database that doesn't answer: the log is uploaded, and holds no password", async () => {
     const url = new URL(s.postgresUrl);
     [url.port, url.password] = ["1", "hunter2hunter2"];

@@ -157,6 +157,34 @@ describe("client", () => {
     expect(server.sessionReleases.map((request) => request.sessionId)).toEqual([spark.sessionId]);
   });
 
+  it("opens a session beside it on the same connection, which ends with it or before", async () => {
+    server.version = "4.0.1";
+    const spark = await connect(server, clock);
+    spark.addTag("run");
+    const [first, second] = [spark.newSession(), spark.newSession()];
+    await first.conf.set("spark.sql.codegen.wholeStage", false);
+    await first.range(1).collect();
+    expect(server.configs.map((request) => request.sessionId)).toEqual([first.sessionId]);
+    expect(server.executes[0]).toMatchObject({
+      sessionId: first.sessionId,
+      userContext: server.analyzes[0]?.userContext,
+      tags: ["run"],
+    });
+    // The server was asked for its version once.
+    expect(server.analyzes).toHaveLength(1);
+    await first.close();
+    await spark.range(1).collect();
+    await expect(first.range(1).collect()).rejects.toMatchObject({ code: "SESSION_CLOSED" });
+    await spark.close();
+    expect(second.client.isClosed).toBe(true);
+    expect(server.sessionReleases.map((request) => request.sessionId)).toEqual([
+      first.sessionId,
+      second.sessionId,
+      spark.sessionId,
+    ]);
+    expect(() => spark.newSession()).toThrow(SparkConnectError);
+  });
+
   it("does not ask an older server to", async () => {
     const spark = await connect(server, clock);
     await spark.close();
