@@ -20,6 +20,8 @@ export interface Encoding {
   encode(rows: DataFrame): DataFrame;
   /** @param rows read with {@link fileSchema}. */
   decode(rows: DataFrame): DataFrame;
+  /** One column's value, as {@link decode} has it. */
+  decodeValue(value: Column, name: string): Column;
 }
 
 /** How CSV says NULL. No text is written like that: those that begin with a backslash are written in hex. */
@@ -28,7 +30,9 @@ const HEX = "\\x";
 
 /** The encoding of a schema for a format. */
 export function encodingOf(schema: StructType, format: FileFormat): Encoding {
-  if (format === "parquet") return { fileSchema: schema, encode: (rows) => rows, decode: (rows) => rows };
+  if (format === "parquet") {
+    return { fileSchema: schema, encode: (rows) => rows, decode: (rows) => rows, decodeValue: (value) => value };
+  }
   const columns = schema.fields.map((field) => ({
     ...field,
     ...(format === "json" ? jsonValue(field.dataType) : csvValue(field.dataType)),
@@ -39,6 +43,7 @@ export function encodingOf(schema: StructType, format: FileFormat): Encoding {
     fileSchema: types.struct(columns.map(({ name, type }) => types.field(name, type))),
     encode: (rows) => each(rows, ({ encode }) => encode),
     decode: (rows) => each(rows, ({ decode }) => decode),
+    decodeValue: (value, name) => columns.find((column) => column.name === name)?.decode(value) ?? value,
   };
 }
 

@@ -1,3 +1,4 @@
+import type { StoredRows } from "../../lib/glue/diff/index.js";
 import type { DataFrame, SparkSession, StructType } from "../../lib/spark/index.js";
 import { hadoopPath, hadoopReadPath } from "../../lib/storage/index.js";
 import type { FileFormat } from "./arguments.js";
@@ -47,8 +48,19 @@ export function readFiles(
   schema: StructType,
   format: FileFormat,
 ): DataFrame {
-  const { fileSchema, decode } = encodingOf(schema, format);
-  return decode(spark.read.format(format).options(READ[format]).schema(fileSchema).load(uris.map(hadoopReadPath)));
+  return encodingOf(schema, format).decode(storedFiles(spark, uris, schema, format).rows);
+}
+
+/** The same rows as the files have them. */
+export function storedFiles(
+  spark: SparkSession,
+  uris: readonly string[],
+  schema: StructType,
+  format: FileFormat,
+): StoredRows {
+  const { fileSchema, decodeValue } = encodingOf(schema, format);
+  const rows = spark.read.format(format).options(READ[format]).schema(fileSchema).load(uris.map(hadoopReadPath));
+  return { rows, decode: decodeValue };
 }
 
 /**

@@ -1,5 +1,12 @@
 import { ExitCode, UserError } from "../../lib/errors.js";
-import { diff, duplicateKeys, duplicateKeysError, isDuplicateKey, keyText } from "../../lib/glue/diff/index.js";
+import {
+  diff,
+  duplicateKeys,
+  duplicateKeysError,
+  isDuplicateKey,
+  keyText,
+  type StoredRows,
+} from "../../lib/glue/diff/index.js";
 import { fixSession } from "../../lib/glue/incremental/index.js";
 import type { JobContext } from "../../lib/glue/index.js";
 import * as f from "../../lib/spark/functions/index.js";
@@ -14,7 +21,7 @@ import { canonicalUri } from "../../lib/storage/index.js";
 import type { FileFormat } from "./arguments.js";
 import type { Cells } from "./cells.js";
 import { tableText } from "./cluster.js";
-import { foreignSchema, readFiles, readForeign, writeFiles } from "./files.js";
+import { foreignSchema, readFiles, readForeign, storedFiles, writeFiles } from "./files.js";
 import {
   claimFolder,
   dataFiles,
@@ -96,7 +103,13 @@ export async function exportChanges(
       ignore: Object.values(cells).flatMap(({ ttl }) => ttl ?? []),
       duplicates: duplicates === "fail" ? "fail" : "pair",
     },
-    { leftSchema: left.schema, rightSchema: right.schema, sides },
+    {
+      leftSchema: left.schema,
+      rightSchema: right.schema,
+      sides,
+      // Nearly all rows are the same text on both sides.
+      stored: left.texts && right.texts && { l: left.texts, r: right.texts },
+    },
   );
   const { schemas, names } = compared;
   const statics = staticColumns(past, current);
@@ -227,11 +240,12 @@ async function readExport(
   format: FileFormat,
   what: string,
   other: Folder,
-): Promise<{ readonly rows: DataFrame; readonly schema: StructType }> {
+): Promise<{ readonly rows: DataFrame; readonly schema: StructType; readonly texts?: StoredRows }> {
   const uris = folder.files.map(({ uri }) => uri);
   const known = manifestSchema(folder);
   if (known !== undefined) {
-    if (uris.length > 0) return { rows: readFiles(spark, uris, known, format), schema: known };
+    const texts = format === "csv" ? { texts: storedFiles(spark, uris, known, format) } : {};
+    if (uris.length > 0) return { rows: readFiles(spark, uris, known, format), schema: known, ...texts };
     return { rows: await spark.createDataFrame([], known), schema: known };
   }
   if (format !== "parquet") {

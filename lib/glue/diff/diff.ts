@@ -2,7 +2,7 @@ import * as f from "../../spark/functions/index.js";
 import { and, type Column, type DataFrame, or, type StructType } from "../../spark/index.js";
 import { type DiffNames, type DiffOptions, diffNames, folded } from "./options.js";
 import { type ComparedColumn, type ComparedSchemas, compareSchemas } from "./schemas.js";
-import { type Side, sideOf } from "./sides.js";
+import { nameIn, type Side, type StoredSides, sideOf, staysStored } from "./sides.js";
 import { joinedOnce, keysAreSorted } from "./unique.js";
 import { comparable } from "./values.js";
 
@@ -26,6 +26,8 @@ export interface DiffSides {
   readonly rightSchema?: StructType;
   /** How errors call the sides. Default: `left` and `right`. */
   readonly sides?: { readonly left: string; readonly right: string };
+  /** The same rows as they are stored: of values that are the same there nothing is decoded. */
+  readonly stored?: StoredSides | undefined;
 }
 
 /**
@@ -60,8 +62,10 @@ export async function diff(
     options,
   );
   const failsOnDuplicates = options.duplicates === "fail" && keysAreSorted(schemas);
-  const pairs = failsOnDuplicates ? joinedOnce(left, right, schemas) : joined(left, right, schemas);
-  return { rows: resultRows(pairs, schemas, names, options), names, schemas, failsOnDuplicates };
+  const { stored } = known;
+  const [l, r] = [sideOf(left, "l", schemas, stored?.l), sideOf(right, "r", schemas, stored?.r)];
+  const pairs = failsOnDuplicates ? joinedOnce(l, r, schemas) : joined(l, r, schemas);
+  return { rows: resultRows(pairs, schemas, names, options, stored), names, schemas, failsOnDuplicates };
 }
 
 const key = (side: Side, index: number) => f.col(`${side}k${index}`);
@@ -71,7 +75,7 @@ function joined(left: DataFrame, right: DataFrame, schemas: ComparedSchemas): Da
   const on = schemas.keys.map(({ dataType }, index) =>
     comparable(key("l", index), dataType).eqNullSafe(comparable(key("r", index), dataType)),
   );
-  return sideOf(left, "l", schemas).join(sideOf(right, "r", schemas), and(...on), "full_outer");
+  return left.join(right, and(...on), "full_outer");
 }
 
 function resultRows(
@@ -79,15 +83,21 @@ function resultRows(
   { keys, values }: ComparedSchemas,
   names: DiffNames,
   options: DiffOptions,
+  stored: StoredSides | undefined,
 ): DataFrame {
   const ignored = new Set((options.ignore ?? []).map(folded));
-  const compared = values.flatMap(({ name, dataType }, index) =>
-    ignored.has(folded(name)) ? [] : [{ name, sides: sides(index, dataType) }],
-  );
+  const decoded = (side: Side, column: ComparedColumn, index: number) =>
+    stored !== undefined && staysStored(column)
+      ? stored[side].decode(value(side, index), nameIn(column, side))
+      : value(side, index);
+  const compared = values.flatMap((column, index): readonly Compared[] => {
+    const { name, dataType } = column;
+    if (ignored.has(folded(name))) return [];
+    const sides = (["l", "r"] as const).map((side) => comparable(decoded(side, column, index), dataType));
+    return [{ name, sides: sides as [Column, Column], plain: [value("l", index), value("r", index)] }];
+  });
   const [noLeft, noRight] = [f.col("lthere").isNull(), f.col("rthere").isNull()];
-  // One comparison of structs: a chain of hundreds of ANDs is slower to plan and to run.
-  const struct = (side: 0 | 1) => f.struct(...compared.map((column, index) => column.sides[side].as(`c${index}`)));
-  const same = compared.length === 0 ? f.lit(true) : struct(0).eqNullSafe(struct(1));
+  const same = stored === undefined ? alike(compared, "sides") : or(alike(compared, "plain"), alike(compared, "sides"));
   const { labels } = names;
   const alone = f.when(noLeft, labels.insert).when(noRight, labels.delete);
   const [rows, kind] =
@@ -99,19 +109,22 @@ function resultRows(
     kind.as(names.diffColumn),
     ...(names.changeColumn === undefined ? [] : [changed(compared, noLeft.or(noRight)).as(names.changeColumn)]),
     ...keys.map(({ name }, index) => f.when(noRight, key("l", index)).otherwise(key("r", index)).as(name)),
-    ...values.flatMap(({ name }, index) => [
-      ...(wanted === "right" ? [] : [value("l", index).as(names.left(name))]),
-      ...(wanted === "left" ? [] : [value("r", index).as(names.right(name))]),
+    ...values.flatMap((column, index) => [
+      ...(wanted === "right" ? [] : [decoded("l", column, index).as(names.left(column.name))]),
+      ...(wanted === "left" ? [] : [decoded("r", column, index).as(names.right(column.name))]),
     ]),
   );
 }
 
-type Compared = { readonly name: string; readonly sides: readonly [Column, Column] };
+/** A column's old and new value: in a form that `<=>` compares, and as the pairs have them. */
+type Compared = Readonly<Record<"sides" | "plain", readonly [Column, Column]>> & { readonly name: string };
 
-function sides(index: number, dataType: ComparedColumn["dataType"]): readonly [Column, Column] {
-  return [comparable(value("l", index), dataType), comparable(value("r", index), dataType)];
+/** One comparison of structs: a chain of hundreds of ANDs is slower to plan and to run. */
+function alike(compared: readonly Compared[], form: "sides" | "plain"): Column {
+  if (compared.length === 0) return f.lit(true);
+  const struct = (side: 0 | 1) => f.struct(...compared.map((column, index) => column[form][side].as(`c${index}`)));
+  return struct(0).eqNullSafe(struct(1));
 }
-
 /** Names of the columns that differ, in the order of the table. */
 function changed(compared: readonly Compared[], alone: Column): Column {
   const found = compared.map(({ name, sides: [a, b] }) => f.when(a.eqNullSafe(b).not(), f.lit(name)));

@@ -16,4 +16,5 @@ export {
   compareSchemas,
   type SchemaDifferences,
 } from "./schemas.js";
+export type { StoredRows, StoredSides } from "./sides.js";
 export { isDuplicateKey } from "./unique.js";

@@ -1,7 +1,7 @@
 import * as f from "../../spark/functions/index.js";
 import { and, type Column, type DataFrame, type DataType, SparkConnectError, Window } from "../../spark/index.js";
 import type { ComparedSchemas } from "./schemas.js";
-import { type Side, sideOf } from "./sides.js";
+import type { Side } from "./sides.js";
 
 const MESSAGE = "glue-connect: a key has more than one row";
 
@@ -31,7 +31,7 @@ export function joinedOnce(left: DataFrame, right: DataFrame, schemas: ComparedS
     const names = schemas.keys.flatMap((_key, index) => [`${name}e${index}`, `${name}n${index}`]);
     const others = [...schemas.values.map((_value, index) => `${name}v${index}`), `${name}there`];
     const number = f.row_number().over(Window.partitionBy(...names).orderBy(names[0] ?? ""));
-    return sideOf(rows, name, schemas)
+    return rows
       .select(...parts, ...others)
       .select("*", number.as(`${name}number`))
       .where(f.when(f.col(`${name}number`).gt(1), f.raise_error(f.lit(MESSAGE)).cast("boolean")).otherwise(true))

@@ -8,7 +8,13 @@ import {
   requireUniqueKeys,
 } from "../../../../lib/glue/diff/index.js";
 import * as f from "../../../../lib/spark/functions/index.js";
-import type { DataFrame, SparkSession } from "../../../../lib/spark/index.js";
+import {
+  type Column,
+  type DataFrame,
+  type DataType,
+  type SparkSession,
+  types as sparkTypes,
+} from "../../../../lib/spark/index.js";
 import { builder } from "../../spark/support.js";
 
 let spark: SparkSession;
@@ -132,6 +138,35 @@ test("values of every kind, all of them in one row", async () => {
   expect(others).toEqual([]);
   const found = row?.get("what") as readonly string[];
   expect(VALUES.map(([a, b], index) => [a, b, !found.includes(`v${index}`)])).toEqual(VALUES);
+});
+
+test("values as they are stored: the same text is the same, another text may be", async () => {
+  const types: Readonly<Record<string, DataType>> = { id: sparkTypes.int, d: sparkTypes.double };
+  const decode = (value: Column, name: string) => value.cast(types[name] ?? sparkTypes.string);
+  const decoded = (side: DataFrame) => ({
+    rows: side.select(...["id", "d", "t"].map((name) => decode(f.col(name), name).as(name))),
+    stored: { rows: side, decode },
+  });
+  const left = decoded(
+    await table("id, d, t", "'1', '0.0', 'a'", "'2', '5', 'a'", "'3', 'NaN', NULL", "'4', '1', 'a'", "'5', NULL, ''"),
+  );
+  const right = decoded(
+    await table(
+      "id, d, t",
+      "'01', '-0.0', 'a'",
+      "'2', '5', 'b'",
+      "'3', 'NaN', NULL",
+      "'4', '1.5', 'a'",
+      "'6', '7', 'c'",
+    ),
+  );
+  const found = await diff(left.rows, right.rows, { keys: ["id"] }, { stored: { l: left.stored, r: right.stored } });
+  expect((await found.rows.orderBy("id").collect()).map((row) => row.toObject())).toEqual([
+    { diff: "C", id: 2, left_d: 5, right_d: 5, left_t: "a", right_t: "b" },
+    { diff: "C", id: 4, left_d: 1, right_d: 1.5, left_t: "a", right_t: "a" },
+    { diff: "D", id: 5, left_d: null, right_d: null, left_t: "", right_t: null },
+    { diff: "I", id: 6, left_d: null, right_d: 7, left_t: null, right_t: "c" },
+  ]);
 });
 
 describe("schemas", () => {
