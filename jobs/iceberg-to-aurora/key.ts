@@ -110,7 +110,7 @@ export const keyColumns = (key: Key) => key.positions.map((position) => f.col(co
  *
  * @param rows the key's columns, and `copies`: for how many equal rows one stands.
  */
-export async function countKeys(rows: DataFrame, key: Key): Promise<KeyCounts> {
+async function countKeys(rows: DataFrame, key: Key): Promise<KeyCounts> {
   const isNull = hasNull(key);
   const sumOf = (column: ReturnType<typeof f.col>, name: string) => f.coalesce(f.sum(column), f.lit(0n)).as(name);
   const [found] = await perKey(rows, key)
@@ -128,7 +128,8 @@ export async function countKeys(rows: DataFrame, key: Key): Promise<KeyCounts> {
 }
 
 const perKey = (rows: DataFrame, key: Key) => rows.groupBy(...keyColumns(key)).agg(f.sum("copies").as("n"));
-const hasNull = (key: Key) =>
+/** Whether a column of a key is NULL. */
+export const hasNull = (key: Key) =>
   keyColumns(key)
     .map((column) => column.isNull())
     .reduce((any, one) => any.or(one));

@@ -259,7 +259,7 @@ export class Load {
 
   /** Checks the key of the new snapshot, and counts its rows and those that will be staged. */
   async #count(rows: DataFrame, changes: Changes, decision: Loading): Promise<RowCounts> {
-    const counts = changes.way === "everything" ? undefined : await countChanges(rows);
+    const counts = changes.way === "everything" ? undefined : await countChanges({ ...changes, rows }, this.#key);
     const growth = counts === undefined ? undefined : await changes.growth?.(rows, counts);
     const known = this.#knownRows(decision);
     const counted = growth?.counted;

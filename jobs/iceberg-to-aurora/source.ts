@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { gunzipSync } from "node:zlib";
 import { ExitCode, UserError } from "../../lib/errors.js";
+import { JOIN_SETTINGS } from "../../lib/glue/join-settings.js";
 import { col, lit } from "../../lib/spark/functions/index.js";
 import { type Column, type DataFrame, quoteName, SparkConnectError, type SparkSession } from "../../lib/spark/index.js";
 import type { Configuration } from "./configuration.js";
@@ -40,6 +41,7 @@ export async function openSource(spark: SparkSession, configuration: Configurati
     .digest("hex")
     .slice(0, 8)}`;
   const settings: Record<string, string> = {
+    ...JOIN_SETTINGS,
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.caseSensitive": "true",
     "spark.sql.ansi.enabled": "false",

@@ -1,5 +1,6 @@
 import type { Logger } from "../../logger.js";
 import type { SparkSession } from "../../spark/index.js";
+import { JOIN_SETTINGS } from "../join-settings.js";
 
 /** The server drops sessions that nobody asked for an hour; one of the same id then begins without its settings. */
 const FRESH_MS = 20 * 60_000;
@@ -14,6 +15,7 @@ const INTERPRETED = { "spark.sql.codegen.wholeStage": "false", "spark.sql.codege
  */
 export async function fixSession(spark: SparkSession, more: Readonly<Record<string, string>> = {}): Promise<void> {
   await spark.conf.set({
+    ...JOIN_SETTINGS,
     ...more,
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.timestampType": "TIMESTAMP_LTZ",
