@@ -93,11 +93,13 @@ function resultRows(
   const compared = values.flatMap((column, index): readonly Compared[] => {
     const { name, dataType } = column;
     if (ignored.has(folded(name))) return [];
-    const sides = (["l", "r"] as const).map((side) => comparable(decoded(side, column, index), dataType));
-    return [{ name, sides: sides as [Column, Column], plain: [value("l", index), value("r", index)] }];
+    const of = (side: Side) => comparable(decoded(side, column, index), dataType);
+    const sides = [of("l"), of("r")] as const;
+    return [{ name, sides, stored: staysStored(column) ? [value("l", index), value("r", index)] : sides }];
   });
   const [noLeft, noRight] = [f.col("lthere").isNull(), f.col("rthere").isNull()];
-  const same = stored === undefined ? alike(compared, "sides") : or(alike(compared, "plain"), alike(compared, "sides"));
+  const same =
+    stored === undefined ? alike(compared, "sides") : or(alike(compared, "stored"), alike(compared, "sides"));
   const { labels } = names;
   const alone = f.when(noLeft, labels.insert).when(noRight, labels.delete);
   const [rows, kind] =
@@ -116,11 +118,11 @@ function resultRows(
   );
 }
 
-/** A column's old and new value: in a form that `<=>` compares, and as the pairs have them. */
-type Compared = Readonly<Record<"sides" | "plain", readonly [Column, Column]>> & { readonly name: string };
+/** A column's old and new value in a form that `<=>` compares: decoded, and as they are stored where both sides store them alike. */
+type Compared = Readonly<Record<"sides" | "stored", readonly [Column, Column]>> & { readonly name: string };
 
 /** One comparison of structs: a chain of hundreds of ANDs is slower to plan and to run. */
-function alike(compared: readonly Compared[], form: "sides" | "plain"): Column {
+function alike(compared: readonly Compared[], form: "sides" | "stored"): Column {
   if (compared.length === 0) return f.lit(true);
   const struct = (side: 0 | 1) => f.struct(...compared.map((column, index) => column[form][side].as(`c${index}`)));
   return struct(0).eqNullSafe(struct(1));

@@ -142,30 +142,42 @@ test("values of every kind, all of them in one row", async () => {
 
 test("values as they are stored: the same text is the same, another text may be", async () => {
   const types: Readonly<Record<string, DataType>> = { id: sparkTypes.int, d: sparkTypes.double };
-  const decode = (value: Column, name: string) => value.cast(types[name] ?? sparkTypes.string);
-  const decoded = (side: DataFrame) => ({
-    rows: side.select(...["id", "d", "t"].map((name) => decode(f.col(name), name).as(name))),
+  const map = sparkTypes.map(sparkTypes.string, sparkTypes.int);
+  const decode = (value: Column, name: string) =>
+    name === "m" ? f.from_json(value, map) : value.cast(types[name] ?? sparkTypes.string);
+  const decoded = async (side: DataFrame) => ({
+    rows: side.select(...(await side.columns()).map((name) => decode(f.col(name), name).as(name))),
     stored: { rows: side, decode },
   });
-  const left = decoded(
+  const left = await decoded(
     await table("id, d, t", "'1', '0.0', 'a'", "'2', '5', 'a'", "'3', 'NaN', NULL", "'4', '1', 'a'", "'5', NULL, ''"),
   );
-  const right = decoded(
+  // A column that came, of a type that `<=>` does not compare.
+  const right = await decoded(
     await table(
-      "id, d, t",
-      "'01', '-0.0', 'a'",
-      "'2', '5', 'b'",
-      "'3', 'NaN', NULL",
-      "'4', '1.5', 'a'",
-      "'6', '7', 'c'",
+      "id, d, t, m",
+      "'01', '-0.0', 'a', NULL",
+      "'2', '5', 'b', NULL",
+      "'3', 'NaN', NULL, NULL",
+      "'4', '1.5', 'a', NULL",
+      "'6', '7', 'c', '{\"a\": 1}'",
     ),
   );
   const found = await diff(left.rows, right.rows, { keys: ["id"] }, { stored: { l: left.stored, r: right.stored } });
   expect((await found.rows.orderBy("id").collect()).map((row) => row.toObject())).toEqual([
-    { diff: "C", id: 2, left_d: 5, right_d: 5, left_t: "a", right_t: "b" },
-    { diff: "C", id: 4, left_d: 1, right_d: 1.5, left_t: "a", right_t: "a" },
-    { diff: "D", id: 5, left_d: null, right_d: null, left_t: "", right_t: null },
-    { diff: "I", id: 6, left_d: null, right_d: 7, left_t: null, right_t: "c" },
+    { diff: "C", id: 2, left_d: 5, right_d: 5, left_t: "a", right_t: "b", left_m: null, right_m: null },
+    { diff: "C", id: 4, left_d: 1, right_d: 1.5, left_t: "a", right_t: "a", left_m: null, right_m: null },
+    { diff: "D", id: 5, left_d: null, right_d: null, left_t: "", right_t: null, left_m: null, right_m: null },
+    {
+      diff: "I",
+      id: 6,
+      left_d: null,
+      right_d: 7,
+      left_t: null,
+      right_t: "c",
+      left_m: null,
+      right_m: new Map([["a", 1]]),
+    },
   ]);
 });
 
