@@ -2,10 +2,10 @@ import { randomUUID } from "node:crypto";
 import type { Reportable } from "../../lib/glue/report.js";
 import { STAGED_DELETE, STAGED_INSERT, STAGED_UPDATE } from "../../lib/postgres/staging.js";
 import * as f from "../../lib/spark/functions/index.js";
-import { AnalysisException, type Column, type DataFrame, Observation } from "../../lib/spark/index.js";
+import { AnalysisException, type DataFrame, Observation } from "../../lib/spark/index.js";
 import { changelogObstacle, fromChangelog } from "./changelog.js";
 import { type IcebergField, type IcebergSnapshot, schemaOfSnapshot, snapshotsBetween } from "./iceberg-metadata.js";
-import { checkUniqueness, hasNull, type Key, type KeyCounts, keyColumns } from "./key.js";
+import { checkUniqueness, type Key, type KeyCounts, keyColumns, keyCounts, keySums, sumOf } from "./key.js";
 import { comparable } from "./nested.js";
 import { columnName, fieldColumns, readSnapshot, type Source } from "./source.js";
 import { type Touched, type TouchedEnd, touchedFiles } from "./touched-files.js";
@@ -336,22 +336,12 @@ export async function countChanges({ rows, way }: Pick<Changes, "rows" | "way">,
   const ofKind = (op: string) => f.col("op").eqTo(op);
   const copies = f.when(ofKind(STAGED_DELETE), f.lit(0n)).otherwise(way === "changelog" ? f.col("copies") : f.lit(1n));
   const kinds = [STAGED_INSERT, STAGED_UPDATE, STAGED_DELETE] as const;
-  const isNull = hasNull(key);
-  const sumOf = (column: Column) => f.coalesce(f.sum(column), f.lit(0n));
   // One query: each has a price of its own, whatever the number of rows.
   const [found] = await rows
     .groupBy(...keyColumns(key))
     .agg(f.sum(copies).as("n"), ...kinds.map((op) => f.count(f.when(ofKind(op), f.lit(1))).as(op)))
-    .agg(
-      ...kinds.map((op) => sumOf(f.col(op)).as(op)),
-      sumOf(f.col("n")).as("rows"),
-      sumOf(f.when(isNull, f.col("n"))).as("nulls"),
-      sumOf(f.when(f.not(isNull).and(f.col("n").gt(1)), f.col("n"))).as("shared"),
-    )
+    .agg(...kinds.map((op) => sumOf(f.col(op)).as(op)), ...keySums(key))
     .collect();
-  const [inserts = 0n, updates = 0n, deletes = 0n, came = 0n, nulls = 0n, shared = 0n] = Array.from(
-    { length: 6 },
-    (_, index) => found?.getBigInt(index) ?? 0n,
-  );
-  return { inserts, updates, deletes, total: inserts + updates + deletes, came: { rows: came, nulls, shared } };
+  const [inserts = 0n, updates = 0n, deletes = 0n] = kinds.map((op) => found?.getBigInt(op) ?? 0n);
+  return { inserts, updates, deletes, total: inserts + updates + deletes, came: keyCounts(found) };
 }

@@ -1,7 +1,7 @@
 import { ExitCode, UserError } from "../../lib/errors.js";
 import type { Table } from "../../lib/postgres/table.js";
 import * as f from "../../lib/spark/functions/index.js";
-import type { DataFrame } from "../../lib/spark/index.js";
+import type { Column, DataFrame, Row } from "../../lib/spark/index.js";
 import type { IcebergSchema } from "./iceberg-metadata.js";
 import { columnName } from "./source.js";
 
@@ -111,25 +111,33 @@ export const keyColumns = (key: Key) => key.positions.map((position) => f.col(co
  * @param rows the key's columns, and `copies`: for how many equal rows one stands.
  */
 async function countKeys(rows: DataFrame, key: Key): Promise<KeyCounts> {
-  const isNull = hasNull(key);
-  const sumOf = (column: ReturnType<typeof f.col>, name: string) => f.coalesce(f.sum(column), f.lit(0n)).as(name);
   const [found] = await perKey(rows, key)
-    .agg(
-      sumOf(f.col("n"), "total"),
-      sumOf(f.when(isNull, f.col("n")), "nulls"),
-      sumOf(f.when(f.not(isNull).and(f.col("n").gt(1)), f.col("n")), "shared"),
-    )
+    .agg(...keySums(key))
     .collect();
-  return {
-    rows: found?.getBigInt(0) ?? 0n,
-    nulls: found?.getBigInt(1) ?? 0n,
-    shared: found?.getBigInt(2) ?? 0n,
-  };
+  return keyCounts(found);
 }
 
+/** The sums of {@link KeyCounts} over rows of which each is a key, with the number `n` of its rows. */
+export function keySums(key: Key): readonly [Column, Column, Column] {
+  const isNull = hasNull(key);
+  return [
+    sumOf(f.col("n")).as("rows"),
+    sumOf(f.when(isNull, f.col("n"))).as("nulls"),
+    sumOf(f.when(f.not(isNull).and(f.col("n").gt(1)), f.col("n"))).as("shared"),
+  ];
+}
+
+/** What {@link keySums} have come to. */
+export function keyCounts(found: Row | undefined): KeyCounts {
+  const of = (name: keyof KeyCounts) => found?.getBigInt(name) ?? 0n;
+  return { rows: of("rows"), nulls: of("nulls"), shared: of("shared") };
+}
+
+/** The sum of a column, 0 of no rows. */
+export const sumOf = (column: Column) => f.coalesce(f.sum(column), f.lit(0n));
+
 const perKey = (rows: DataFrame, key: Key) => rows.groupBy(...keyColumns(key)).agg(f.sum("copies").as("n"));
-/** Whether a column of a key is NULL. */
-export const hasNull = (key: Key) =>
+const hasNull = (key: Key) =>
   keyColumns(key)
     .map((column) => column.isNull())
     .reduce((any, one) => any.or(one));

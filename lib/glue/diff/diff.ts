@@ -127,6 +127,7 @@ function alike(compared: readonly Compared[], form: "sides" | "stored"): Column 
   const struct = (side: 0 | 1) => f.struct(...compared.map((column, index) => column[form][side].as(`c${index}`)));
   return struct(0).eqNullSafe(struct(1));
 }
+
 /** Names of the columns that differ, in the order of the table. */
 function changed(compared: readonly Compared[], alone: Column): Column {
   const found = compared.map(({ name, sides: [a, b] }) => f.when(a.eqNullSafe(b).not(), f.lit(name)));

@@ -30,8 +30,8 @@ export async function fixSession(spark: SparkSession, more: Readonly<Record<stri
 }
 
 /**
- * Sessions for tables of few rows, beside the run's own: Spark interprets their plans instead of compiling them, which takes most of the
- * time of a small query. Results are the same.
+ * Sessions for tables of few rows, beside the run's own: Spark interprets their plans instead of compiling them, which would cost more than
+ * it saves. Results are the same.
  *
  * @param spark the run's session, which ends them; it serves as one where the server gives no other.
  * @returns a function that gives the session for a table's work, fixed as {@link fixSession} does.
