@@ -5,7 +5,7 @@ import type { SparkColumn } from "../../lib/postgres/spark-columns.js";
 import * as f from "../../lib/spark/functions/index.js";
 import { type Column, type DataType, quoteName, type StructType, simpleString, types } from "../../lib/spark/index.js";
 import type { SqlClock } from "./clock.js";
-import type { Details } from "./state.js";
+import type { KnownDetails } from "./state.js";
 
 /** When a row came: the time of its batch's snapshot. The newest batch has the current version of a key. */
 export const BATCH_AT = "cdc_batch_at";
@@ -26,7 +26,7 @@ export function shapeOf(columns: readonly SparkColumn[], table: SourceTable, clo
 }
 
 /** Schema of published files, with the columns that the job adds; a column that a file hasn't got reads as NULL. */
-export function publishedSchema({ columns }: Details): string {
+export function publishedSchema({ columns }: KnownDetails): string {
   return [
     ...columns.map(({ name, type }) => `${quoteName(name)} ${type}`),
     `${BATCH_AT} TIMESTAMP`,
@@ -35,7 +35,7 @@ export function publishedSchema({ columns }: Details): string {
 }
 
 /** A column of rows that were written with another shape; NULL where that one had none. */
-export function columnOf({ columns }: Details, name: string, type: DataType): Column {
+export function columnOf({ columns }: KnownDetails, name: string, type: DataType): Column {
   const known = columns.some((column) => column.name === name);
   return (known ? f.col(quoteName(name)) : f.lit(null)).cast(simpleString(type)).as(name);
 }

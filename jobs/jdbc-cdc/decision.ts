@@ -4,7 +4,16 @@ import type { SourceTable } from "../../lib/postgres/source-tables.js";
 import { type OpenedTable, parseTrackerTime } from "../../lib/storage/index.js";
 import type { Arguments, Settings } from "./arguments.js";
 import type { SqlClock } from "./clock.js";
-import { type Details, digestOf, newParts, schemaDifferences, type Watermark, wasRewritten } from "./state.js";
+import {
+  type Details,
+  digestOf,
+  type KnownDetails,
+  knownDetails,
+  newParts,
+  schemaDifferences,
+  type Watermark,
+  wasRewritten,
+} from "./state.js";
 
 const DAY = 86_400_000_000n;
 
@@ -46,6 +55,8 @@ export interface Known {
   readonly snapshot: Pick<ExportedSnapshot, "xmin" | "xmax" | "system">;
   readonly table: SourceTable;
   readonly clock: SqlClock;
+  /** Of an output that says nothing of its last batch: it has no files; asked where the state doesn't say what it was. */
+  readonly empty: boolean;
   /**
    * What the output says of its last batch; `undefined`: it can't say anything, `null`: there is none.
    */
@@ -55,16 +66,18 @@ export interface Known {
 /** Decides by state, tracker, output and arguments alone. */
 export function decide(
   known: Known,
-  args: Pick<Arguments, "load_type" | "full_refresh" | "output_format" | "late_rows">,
+  args: Pick<Arguments, "load_type" | "full_refresh" | "late_rows">,
   settings: Settings,
 ): Decision {
   const { opened, details, snapshot, table, last } = known;
   const { state, tracker } = opened;
   if (args.load_type === "full") return full("--load_type full", true);
   if (args.full_refresh) return full("--full_refresh", true);
-  const before = (state?.details ?? null) as Details | null;
+  const before = knownDetails(state);
   const watermark = state?.watermark ?? null;
-  const other = before === null || watermark === null ? undefined : whyAfresh(before, known, args.output_format);
+  const elsewhere = before === undefined ? undefined : whyElsewhere(before, known);
+  if (elsewhere !== undefined) return full(elsewhere);
+  const other = before === undefined || watermark === null ? undefined : whyAfresh(before, known);
   if (other !== undefined) return full(other);
   if (last !== undefined && (tracker.from === "state" || (state === undefined && tracker.value === null))) {
     const byOutput = decideByOutput(known, last);
@@ -82,7 +95,7 @@ export function decide(
   // By the clock alone only where every transaction that was under way could be seen.
   const byClock = args.late_rows === "clock" && watermark?.settled === true;
   const lateUnknown = keyless && hasVersions && watermark?.byClock === true && !byClock;
-  const attached = before === null ? [] : newParts(before, details);
+  const attached = before === undefined ? [] : newParts(before, details);
   const conditions = [
     ...(byClock || written === undefined ? [] : [written]),
     ...(attached.length === 0 ? [] : [`t.tableoid IN (${attached.join(", ")})`]),
@@ -142,12 +155,14 @@ export function decide(
 const INCOMPARABLE = "the transactions of the last run can't be compared: another cluster, or too long ago";
 const LATE_UNKNOWN = "the last run went by the clock alone, and without a key its late rows can't be told";
 
+/** Why the output isn't what the last batch was written to; `undefined`: it is. */
+function whyElsewhere({ format }: KnownDetails, { details, empty }: Known): string | undefined {
+  if (format === undefined && empty) return "the output has no files, and the state doesn't say what it was so far";
+  return format === undefined || format === details.format ? undefined : `so far the output was ${format}`;
+}
+
 /** Why what is known of a table doesn't hold any more; `undefined`: it does. */
-function whyAfresh(
-  before: Details,
-  { details, table }: Pick<Known, "details" | "table">,
-  format: Arguments["output_format"],
-): string | undefined {
+function whyAfresh(before: KnownDetails, { details, table }: Pick<Known, "details" | "table">): string | undefined {
   // A state of an earlier release doesn't say which table it was.
   if (before.oid !== details.oid) return "the table isn't the one of the last run, although it has its name";
   if (before.key.join("\n") !== details.key.join("\n")) return "the table's primary key has changed";
@@ -160,7 +175,7 @@ function whyAfresh(
     return "a column was added, and rows that are there may have values in it";
   }
   const retyped = kinds.has("widened") || kinds.has("changed");
-  if (format === "parquet" && retyped) {
+  if (details.format === "parquet" && retyped) {
     return "a column's type has changed, and Parquet files with both types can't be read together";
   }
   if (details.key.length > 0) return undefined;

@@ -5,14 +5,14 @@ import {
   fitted,
   type IcebergBranch,
   type IcebergCatalog,
-  type IcebergTable,
+  icebergCatalog,
   readAttempt,
   type StoredSchema,
   watermarkOfTable,
 } from "../../lib/glue/incremental/index.js";
 import * as f from "../../lib/spark/functions/index.js";
 import { type DataFrame, quoteName, type SparkSession, simpleString } from "../../lib/spark/index.js";
-import type { JsonValue, Publish, Step } from "../../lib/storage/index.js";
+import { type JsonValue, type ObjectStore, type Publish, publishFiles, type Step } from "../../lib/storage/index.js";
 import { BATCH_AT, DELETED } from "./columns.js";
 import type { Decision } from "./decision.js";
 import type { CommittedBatch, TableOutput } from "./output.js";
@@ -20,6 +20,8 @@ import type { Details, Watermark } from "./state.js";
 
 /** What a batch says of its publication; part of the redo log, so that any run can do it. */
 interface Commit {
+  /** The table's database in Glue; missing in a redo log of an earlier release. */
+  readonly database?: string;
   readonly replace: "all" | "range" | "none";
   /** Folder of the batch's rows; `null`: there are none. */
   readonly attempt: string | null;
@@ -39,15 +41,13 @@ export function icebergOutput(
   spark: SparkSession,
   catalog: IcebergCatalog,
   table: string,
-  step: Step,
-  yes: boolean,
+  { database, yes }: { readonly database: string; readonly yes: boolean },
 ): TableOutput {
   const name = catalog.table(table);
   const last = () => watermarkOfTable(spark, catalog, table);
   return {
     target: name,
     partitioned: false,
-    publish: publishTo({ spark, catalog, table, step }),
     async lastBatch() {
       const batch = await last();
       if (batch === undefined) return undefined;
@@ -63,7 +63,7 @@ export function icebergOutput(
       }
       return [];
     },
-    commit: ({ plan, attempt, watermark }) => commitOf(plan, attempt, watermark),
+    commit: (batch) => commitOf(batch, database) as unknown as JsonValue,
   };
 }
 
@@ -96,14 +96,12 @@ async function hasRows(spark: SparkSession, table: string): Promise<boolean> {
   return (await spark.table(table).limit(1).count()) > 0;
 }
 
-function commitOf(
-  { decision, details, clock, columns }: CommittedBatch["plan"],
-  attempt: string | null,
-  watermark: Watermark | null,
-): JsonValue {
+function commitOf({ plan, attempt, watermark }: CommittedBatch, database: string): Commit {
+  const { decision, details, clock, columns } = plan;
   const type = columns.find(({ name }) => name === clock.name)?.type.kind ?? "";
   const replaced = replacedTimes(decision);
-  const commit: Commit = {
+  return {
+    database,
     replace: decision.kind === "full" ? "all" : replaced === undefined ? "none" : "range",
     attempt,
     key: details.key,
@@ -115,7 +113,6 @@ function commitOf(
     watermark: watermark === null ? null : JSON.stringify(watermark),
     range: replaced === undefined ? null : rangeSql(clock.name, type, replaced),
   };
-  return commit as unknown as JsonValue;
 }
 
 function replacedTimes(decision: Decision): { readonly from: bigint; readonly to: bigint | undefined } | undefined {
@@ -151,12 +148,36 @@ function microsSql(column: string, type: string): string {
   }
 }
 
-function publishTo(table: IcebergTable): Publish {
-  return async ({ runId, commit: given }, check) => {
-    const commit = given as unknown as Commit;
+/** What publishing one table's batches takes. */
+export interface PublishPlace {
+  /** Opened when a batch goes to an Iceberg table. */
+  readonly spark: () => Promise<SparkSession>;
+  readonly store: ObjectStore;
+  /** Folder of all tables. */
+  readonly output: string;
+  /** Database of the Iceberg tables for a batch that doesn't say it. */
+  readonly database: string;
+  readonly table: string;
+  readonly step: Step;
+}
+
+/**
+ * Publishes a batch in the format that it was made for, whatever the format of the run that finishes it: without a commit its
+ * files are moved, with one its rows go to an Iceberg table.
+ */
+export function publishBatch({ spark: open, store, output, database, table, step }: PublishPlace): Publish {
+  const files = publishFiles(store, step);
+  return async (batch, check) => {
+    const commit = batch.commit as unknown as Commit | null;
+    if (commit === null) return await files(batch, check);
+    const { runId } = batch;
     const { schema, watermark } = commit;
+    const spark = await open();
+    const catalog = await icebergCatalog(spark, output, commit.database ?? database);
     // Also a batch without rows is committed: the table says which one is its last.
-    await commitOnce(table, { runId, schema, watermark }, check, (branch) => commitTo(table.spark, branch, commit));
+    await commitOnce({ spark, catalog, table, step }, { runId, schema, watermark }, check, (branch) =>
+      commitTo(spark, branch, commit),
+    );
   };
 }
 

@@ -2,10 +2,10 @@ import { fixSession, icebergCatalog, sessionsForFewRows } from "../../lib/glue/i
 import { defineJob, type JobContext, runTables, stateFolderBeside, type TableRun } from "../../lib/glue/index.js";
 import { applicationName } from "../../lib/postgres/connection.js";
 import type { SparkSession } from "../../lib/spark/index.js";
-import { canonicalUri, childUri, MaxTimestampsFile } from "../../lib/storage/index.js";
+import { canonicalUri, childUri, MaxTimestampsFile, type Publish } from "../../lib/storage/index.js";
 import { isFileUri } from "../../lib/storage/uri.js";
 import { type Arguments, definitions, readSettings } from "./arguments.js";
-import { icebergOutput } from "./iceberg-output.js";
+import { icebergOutput, publishBatch } from "./iceberg-output.js";
 import { withLog } from "./log.js";
 import type { TableOutput } from "./output.js";
 import { parquetOutput } from "./parquet-output.js";
@@ -58,7 +58,7 @@ async function run(context: JobContext<Arguments>): Promise<void> {
       settings,
       snapshots,
       trackers: new MaxTimestampsFile(context.storage, args.csv_file_name),
-      outputOf: await outputs(context, output, spark),
+      ...(await outputs(context, output, spark)),
       spark,
       sparkForFewRows: async () => {
         const own = await spark();
@@ -86,17 +86,24 @@ async function run(context: JobContext<Arguments>): Promise<void> {
   });
 }
 
-/** Where the tables go, by the format. */
+/** Where the tables go, by the format; a batch of a dead run goes where that one was to bring it. */
 async function outputs(
   context: JobContext<Arguments>,
   output: string,
   open: () => Promise<SparkSession>,
-): Promise<(run: TableRun) => TableOutput> {
-  const { args } = context;
-  if (args.output_format === "parquet") return ({ table }) => parquetOutput(context, childUri(output, table));
+): Promise<{
+  readonly outputOf: (run: TableRun) => TableOutput;
+  readonly publishOf: (run: TableRun) => Publish;
+}> {
+  const { args, storage: store } = context;
+  const database = args.iceberg_database ?? `${args.database_name}_cdc`;
+  const publishOf = ({ table, step }: TableRun) => publishBatch({ spark: open, store, output, database, table, step });
+  if (args.output_format === "parquet") {
+    return { publishOf, outputOf: ({ table }) => parquetOutput(context, childUri(output, table)) };
+  }
   const spark = await open();
-  const catalog = await icebergCatalog(spark, output, args.iceberg_database ?? `${args.database_name}_cdc`);
-  return ({ table, step }) => icebergOutput(spark, catalog, table, step, args.yes);
+  const catalog = await icebergCatalog(spark, output, database);
+  return { publishOf, outputOf: ({ table }) => icebergOutput(spark, catalog, table, { database, yes: args.yes }) };
 }
 
 async function openSpark(context: JobContext<Arguments>, output: string): Promise<SparkSession> {

@@ -1,4 +1,4 @@
-import type { JsonValue, Publish } from "../../lib/storage/index.js";
+import type { JsonValue } from "../../lib/storage/index.js";
 import type { Decision } from "./decision.js";
 import type { Details, Watermark } from "./state.js";
 import type { LoadPlan } from "./table-load.js";
@@ -9,8 +9,6 @@ export interface TableOutput {
   readonly target: string;
   /** Whether the executors write the documented folders, `partition_date=...`. */
   readonly partitioned: boolean;
-  /** How a batch is published; `undefined`: its files are moved to their names. */
-  readonly publish: Publish | undefined;
   /**
    * What the output itself says of its last batch; left out where it says nothing. It may have been rolled back, or be
    * somebody else's by now.
@@ -23,10 +21,16 @@ export interface TableOutput {
    */
   checkShape?(details: Details): Promise<void>;
   /**
+   * Whether it has files; left out where {@link lastBatch} says more.
+   *
+   * @throws UserError `OUTPUT_IS_ICEBERG`.
+   */
+  hasFiles?(): Promise<boolean>;
+  /**
    * The files whose place a batch takes.
    *
    * @param first nothing was loaded yet: what is there belongs to somebody else.
-   * @throws UserError `OUTPUT_NOT_EMPTY`.
+   * @throws UserError `OUTPUT_NOT_EMPTY`, `OUTPUT_IS_ICEBERG`.
    */
   filesToRemove(decision: Decision, first: boolean): Promise<readonly string[]>;
   /** What the redo log says of a publication that isn't just files. */

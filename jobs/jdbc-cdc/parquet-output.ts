@@ -15,8 +15,14 @@ export function parquetOutput(
   return {
     target: folder,
     partitioned: true,
-    publish: undefined,
+    async hasFiles() {
+      await refuseIceberg(storage, folder);
+      for await (const _ of dataFiles(storage, folder)) return true;
+      return false;
+    },
     async filesToRemove(decision, first) {
+      // Rows that are only added do no harm to a table that is known to be of Parquet files.
+      if (decision.kind !== "changes" || first) await refuseIceberg(storage, folder);
       const files = await filesToRemove(storage, folder, decision);
       if (decision.kind === "full" && first && files.length > 0 && !args.yes)
         refuseUnknownOutput(folder, `${files.length} files`);
@@ -34,14 +40,31 @@ async function filesToRemove(storage: ObjectStore, folder: string, decision: Dec
   const [first, last] = replacedDays(decision);
   if (decision.kind === "changes" && first === undefined) return [];
   const files: string[] = [];
-  for await (const { uri } of storage.list(`${folder}/`)) {
-    const parts = uri.slice(folder.length + 1).split("/");
-    if (parts.some((part) => /^[_.]/.test(part)) || !uri.endsWith(".parquet")) continue;
-    const day = new RegExp(`^${PARTITION}=(.*)$`).exec(parts[0] ?? "")?.[1] ?? "";
+  for await (const { uri, folder: top } of dataFiles(storage, folder)) {
+    const day = new RegExp(`^${PARTITION}=(.*)$`).exec(top)?.[1] ?? "";
     if (first !== undefined && !(day >= first && day <= (last ?? "9999-12-31"))) continue;
     files.push(uri);
   }
   return files;
+}
+
+/** The Parquet files of a table's folder that readers see, and the folder in it that each is in (its own name for one that is in none). */
+async function* dataFiles(storage: ObjectStore, folder: string) {
+  for await (const { uri } of storage.list(`${folder}/`)) {
+    const parts = uri.slice(folder.length + 1).split("/");
+    if (parts.some((part) => /^[_.]/.test(part)) || !uri.endsWith(".parquet")) continue;
+    yield { uri, folder: parts[0] ?? "" };
+  }
+}
+
+/** @throws UserError `OUTPUT_IS_ICEBERG`: its data files end in .parquet, too. */
+async function refuseIceberg(storage: ObjectStore, folder: string): Promise<void> {
+  for await (const { uri } of storage.list(`${folder}/metadata/`)) {
+    if (!/\.metadata\.json(\.gz)?$/.test(uri)) continue;
+    throw new UserError("OUTPUT_IS_ICEBERG", `${folder} is an Iceberg table, whose files would be deleted`, {
+      hint: "Drop it (DROP TABLE ... PURGE), or give another --s3_output_path",
+    });
+  }
 }
 
 function replacedDays(decision: Decision): [string | undefined, string | undefined] {

@@ -4,7 +4,7 @@ import type { ExportedSnapshot } from "../../lib/postgres/exported-snapshot.js";
 import type { SourceTable } from "../../lib/postgres/source-tables.js";
 import { type SparkColumn, sparkColumn } from "../../lib/postgres/spark-columns.js";
 import type { SparkSession } from "../../lib/spark/index.js";
-import { formatTrackerTime, type MaxTimestampsFile, type OpenedTable } from "../../lib/storage/index.js";
+import { formatTrackerTime, type MaxTimestampsFile, type OpenedTable, type Publish } from "../../lib/storage/index.js";
 import type { Arguments, Settings } from "./arguments.js";
 import { type SqlClock, sqlClock } from "./clock.js";
 import { checkNames } from "./columns.js";
@@ -12,7 +12,7 @@ import { type Decision, decide, versioned } from "./decision.js";
 import type { TableOutput } from "./output.js";
 import type { Snapshots } from "./snapshots.js";
 import { findTable, type Source } from "./sources.js";
-import { type Details, detailsOf, schemaDifferences, UNSHOWN, type Watermark } from "./state.js";
+import { type Details, detailsOf, knownDetails, schemaDifferences, UNSHOWN, type Watermark } from "./state.js";
 import { type LoadPlan, looksForDeleted, nothingNew, TableLoad, tableAltered, timestampOf } from "./table-load.js";
 import { capOf, fixWindow, refuseSpecial, specialColumns, type Window, windowSql } from "./window.js";
 
@@ -28,6 +28,7 @@ export interface LoadParts {
   readonly snapshots: Snapshots;
   readonly trackers: MaxTimestampsFile;
   readonly outputOf: (run: TableRun) => TableOutput;
+  readonly publishOf: (run: TableRun) => Publish;
   /** Opened when the first table has rows to be read. */
   readonly spark: () => Promise<SparkSession>;
   /** The session for tables that a batch brings few rows of. */
@@ -57,7 +58,7 @@ export async function loadTable(parts: LoadParts, run: TableRun, source: Source)
     // Not as the catalog calls it: another schema or database has other rows.
     source: `jdbc-cdc ${source.connection.database}.${listed.schema}.${listed.name}`,
     tracker: parts.trackers.tracker(source.name),
-    ...(output.publish === undefined ? {} : { publish: output.publish }),
+    publish: parts.publishOf(run),
   });
   const opened =
     context.mode === "plan"
@@ -132,7 +133,7 @@ class TablePlanner {
     this.#parts = parts;
     this.#run = run;
     this.#about = about;
-    this.#details = detailsOf(about.columns, about.table);
+    this.#details = detailsOf(about.columns, about.table, parts.context.args.output_format);
     this.#report = parts.context.report.table(about.source.name);
   }
 
@@ -146,7 +147,9 @@ class TablePlanner {
       return undefined;
     }
     const last = output.lastBatch === undefined ? undefined : ((await output.lastBatch()) ?? null);
-    const known = { opened, details: this.#details, snapshot, table, clock, last };
+    const before = knownDetails(opened.state);
+    const empty = before !== undefined && before.format === undefined && (await output.hasFiles?.()) === false;
+    const known = { opened, details: this.#details, snapshot, table, clock, empty, last };
     const decision = decide(known, context.args, settings);
     if (settings.backfill !== undefined && decision.kind !== "backfill") throw noBackfill(source, decision);
     this.#report.way = decision.kind === "full" ? "everything" : decision.kind;
@@ -173,8 +176,9 @@ class TablePlanner {
   #reportSchema(decision: Decision): void {
     const { context } = this.#parts;
     const { state, tracker } = this.#about.opened;
-    if (state === undefined || state.details === null || tracker.from !== "state") return;
-    const differences = schemaDifferences(state.details as Details, this.#details).map(({ text }) => text);
+    const before = knownDetails(state);
+    if (before === undefined || tracker.from !== "state") return;
+    const differences = schemaDifferences(before, this.#details).map(({ text }) => text);
     if (differences.length === 0) return;
     this.#report.details.schemaChanges = differences;
     const { name } = this.#about.source;

@@ -3,6 +3,7 @@ import type { Writers } from "../../lib/postgres/exported-snapshot.js";
 import type { SourceTable, TablePart } from "../../lib/postgres/source-tables.js";
 import type { DataType } from "../../lib/spark/index.js";
 import { simpleString } from "../../lib/spark/index.js";
+import type { BatchState } from "../../lib/storage/index.js";
 
 /** How far a table was delivered. Big numbers are decimal text. */
 export type Watermark = {
@@ -47,21 +48,35 @@ export interface KnownColumn {
   readonly filled: boolean;
 }
 
-/** What else is kept: which table it was, and what it was like. */
+/** What a table is written as. */
+export type Format = "parquet" | "iceberg";
+
+/** What else is kept: which table it was, what it was like, and what it was written as. */
 export type Details = {
+  readonly format: Format;
   readonly columns: readonly { readonly [name in keyof KnownColumn]: KnownColumn[name] }[];
   readonly key: readonly string[];
   readonly oid: string;
   readonly parts: readonly { readonly [name in keyof TablePart]: TablePart[name] }[];
 };
 
+/** The same of a state that an earlier release may have written. */
+export type KnownDetails = Omit<Details, "format"> & Partial<Details>;
+
+/** What the last batch has left in the state; `undefined` before the first. */
+export function knownDetails(state: BatchState<Watermark> | undefined): KnownDetails | undefined {
+  return (state?.details ?? undefined) as KnownDetails | undefined;
+}
+
 /** What is kept of a table. */
 export function detailsOf(
   columns: readonly { readonly name: string; readonly type: DataType }[],
   table: SourceTable,
+  format: Format,
 ): Details {
   const found = new Map(table.columns.map((column) => [column.name, column]));
   return {
+    format,
     columns: columns.map(({ name, type }) => {
       const { number = 0, filled = false } = found.get(name) ?? {};
       return { name, type: simpleString(type), number, filled };
@@ -73,7 +88,7 @@ export function detailsOf(
 }
 
 /** Changes with whatever an output of another batch can't be brought up to date from. */
-export function digestOf({ columns, key, oid, parts }: Details): string {
+export function digestOf({ columns, key, oid, parts }: KnownDetails): string {
   const shape = [
     columns.map(({ name, type, number }) => [name, type, number]),
     key,
@@ -97,7 +112,7 @@ export interface SchemaDifference {
 }
 
 /** What changed between two shapes of a table. Columns are known by their number: a name may change hands. */
-export function schemaDifferences(before: Details, now: Details): readonly SchemaDifference[] {
+export function schemaDifferences(before: KnownDetails, now: Details): readonly SchemaDifference[] {
   const old = new Map(before.columns.map((column) => [column.name, column]));
   const oldNames = new Map(before.columns.map(({ number, name }) => [number, name]));
   const names = new Set(now.columns.map(({ name }) => name));
@@ -127,7 +142,7 @@ export function schemaDifferences(before: Details, now: Details): readonly Schem
 }
 
 /** Partitions and children that the last batch didn't know: their rows may be older than it. */
-export function newParts(before: Details, now: Details): readonly string[] {
+export function newParts(before: KnownDetails, now: Details): readonly string[] {
   const known = new Set(before.parts.map(({ oid }) => oid));
   return now.parts.flatMap(({ oid }) => (known.has(oid) ? [] : [oid]));
 }

@@ -97,4 +97,34 @@ describe("--output_format iceberg", () => {
     await load("shape");
     expect(await s.merged("shape", "id, v, more")).toEqual(["1|a|", "2|b|1.5"]);
   });
+
+  test("another --output_format: a batch is finished in its own, then all rows come; an Iceberg table's files aren't deleted", async () => {
+    await table("crossed", "(1, 'a', '2026-03-01Z')");
+    const die = async (format: string) => {
+      const { exitCode } = await s.run(["--tables", "crossed", "--output_format", format], {
+        onStep: ({ name, phase }) => {
+          if (name === "publish" && phase === "start") throw new Error("died");
+        },
+      });
+      expect(exitCode).toBe(1);
+    };
+    await die("parquet");
+    expect(await load("crossed")).toMatchObject({ reason: "so far the output was parquet", inserted: 1 });
+    expect(s.files("crossed").filter((name) => name.startsWith("partition_date=2026-03-01"))).toHaveLength(1);
+    expect(await s.merged("crossed")).toEqual(["1|a"]);
+
+    await s.sql("INSERT INTO crossed VALUES (2, 'b', '2026-03-02Z')");
+    await die("iceberg");
+    for (const type of ["cdc", "full"]) {
+      const { report } = await s.run(["--tables", "crossed", "--load_type", type]);
+      expect(report.table("crossed").error?.code).toBe("OUTPUT_IS_ICEBERG");
+      expect(await s.merged("crossed")).toEqual(await s.source("crossed"));
+    }
+    expect((await load("crossed")).reason).toBe("nothing new");
+
+    // Elsewhere nothing says it but the state.
+    await s.spark.sql(`DROP TABLE ${await s.iceberg("crossed")} PURGE`);
+    expect(await s.load("crossed")).toMatchObject({ reason: "so far the output was iceberg", inserted: 2 });
+    expect(await s.loaded("crossed")).toEqual(await s.source("crossed"));
+  }, 100_000);
 });

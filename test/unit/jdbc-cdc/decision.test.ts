@@ -5,6 +5,7 @@ import {
   type Details,
   detailsOf,
   digestOf,
+  type Format,
   isSettled,
   schemaDifferences,
   type Watermark,
@@ -37,10 +38,11 @@ const tableOf = (changed: Partial<SourceTable> = {}): SourceTable => ({
   ...changed,
 });
 
-const details = (table: SourceTable): Details =>
+const details = (table: SourceTable, format: Format = "parquet"): Details =>
   detailsOf(
     table.columns.map((one) => sparkColumn(one)),
     table,
+    format,
   );
 
 const watermarkOf = (table: SourceTable): Watermark => ({
@@ -62,7 +64,10 @@ interface Situation {
   readonly tracker?: Known["opened"]["tracker"];
   readonly last?: Known["last"];
   readonly system?: string;
-  readonly format?: "parquet" | "iceberg";
+  readonly format?: Format;
+  /** What the state says of its batch; `null`: nothing, as that of an earlier release. */
+  readonly was?: Format | null;
+  readonly empty?: boolean;
   readonly lateRows?: "xmin" | "clock";
   readonly backfill?: { readonly from: bigint | undefined; readonly to: bigint | undefined };
 }
@@ -72,6 +77,8 @@ function decided(situation: Situation) {
   const table = { ...before, ...situation.now };
   const clock = sqlClock(table);
   if (clock === undefined) throw new Error("the table has a clock");
+  const { format = "parquet", was = format, lateRows = "xmin", backfill } = situation;
+  const { format: _, ...earlier } = details(before);
   const known: Known = {
     opened: {
       state: {
@@ -82,7 +89,7 @@ function decided(situation: Situation) {
         watermark: { ...watermarkOf(before), ...situation.watermark },
         delivered: { rows: "file:///rows" },
         published: { value: null, before: null },
-        details: details(before),
+        details: was === null ? earlier : details(before, was),
         restart: null,
         intent: null,
       },
@@ -90,14 +97,14 @@ function decided(situation: Situation) {
       abandoned: undefined,
       recovered: undefined,
     },
-    details: details(table),
+    details: details(table, format),
     snapshot: { xmin: 600n, xmax: 610n, system: situation.system ?? "7" },
     table,
     clock,
+    empty: situation.empty ?? false,
     last: situation.last,
   };
-  const { format = "parquet", lateRows = "xmin", backfill } = situation;
-  const args = { load_type: "cdc", full_refresh: false, output_format: format, late_rows: lateRows } as const;
+  const args = { load_type: "cdc", full_refresh: false, late_rows: lateRows } as const;
   return { clock, decision: decide(known, args, { lookback: 0n, backfill }) };
 }
 
@@ -141,6 +148,16 @@ describe("decide: what the state knows is of this table", () => {
         reason: expect.stringContaining(reason),
       });
     }
+  });
+
+  test("another format of the output: a full load, also with a value set by hand", () => {
+    const tracker = { from: "reset", value: "2024-10-01 00:00:00" } as const;
+    for (const more of [{}, { tracker }, { was: null, empty: true }, { was: null, empty: true, tracker }]) {
+      expect(decision({ was: "iceberg", ...more }).kind).toBe("full");
+      expect(decision({ was: "parquet", format: "iceberg", last: null, ...more }).kind).toBe("full");
+    }
+    // An earlier release didn't say which it was: the files do.
+    expect(decision({ was: null }).kind).toBe("changes");
   });
 
   test("a value set by hand doesn't make another table this one", () => {
