@@ -1,7 +1,7 @@
 import type { ExportedSnapshot } from "../../lib/postgres/exported-snapshot.js";
 import { writtenSince } from "../../lib/postgres/exported-snapshot.js";
 import type { SourceTable } from "../../lib/postgres/source-tables.js";
-import { type OpenedTable, parseTrackerTime } from "../../lib/storage/index.js";
+import { formatTrackerTime, type OpenedTable, parseTrackerTime } from "../../lib/storage/index.js";
 import type { Arguments, Settings } from "./arguments.js";
 import type { SqlClock } from "./clock.js";
 import {
@@ -79,7 +79,8 @@ export function decide(
   if (elsewhere !== undefined) return full(elsewhere);
   const other = before === undefined || watermark === null ? undefined : whyAfresh(before, known);
   if (other !== undefined) return full(other);
-  if (last !== undefined && (tracker.from === "state" || (state === undefined && tracker.value === null))) {
+  if (last === null && watermark !== null) return full(GONE);
+  if (last !== undefined && (tracker.from === "state" || (state === undefined && saysNoOther(tracker.value, last)))) {
     const byOutput = decideByOutput(known, last);
     if (byOutput !== undefined) return byOutput;
   }
@@ -152,6 +153,7 @@ export function decide(
   };
 }
 
+const GONE = "the table is gone from the output";
 const INCOMPARABLE = "the transactions of the last run can't be compared: another cluster, or too long ago";
 const LATE_UNKNOWN = "the last run went by the clock alone, and without a key its late rows can't be told";
 
@@ -174,6 +176,12 @@ function whyAfresh(before: KnownDetails, { details, table }: Pick<Known, "detail
   if (kinds.has("filled") || (kinds.has("added") && (rewritten || !versioned(table)))) {
     return "a column was added, and rows that are there may have values in it";
   }
+  // Rows that were delivered have values of the column that had the name, maybe of another type.
+  if (kinds.has("added") && !areNew(before, details)) {
+    return before.lost == null
+      ? "a column was added, and it isn't known whether rows that are there have another one of its name"
+      : "a column was added, and rows that are there have another one of its name";
+  }
   const retyped = kinds.has("widened") || kinds.has("changed");
   if (details.format === "parquet" && retyped) {
     return "a column's type has changed, and Parquet files with both types can't be read together";
@@ -189,12 +197,28 @@ function whyAfresh(before: KnownDetails, { details, table }: Pick<Known, "detail
   return undefined;
 }
 
-/** Where the output is at another batch than the state, it counts: `undefined` when it is at the same. */
+/** Whether the columns that were added have names that the output's rows can't have. */
+function areNew(before: KnownDetails, { columns }: Details): boolean {
+  if (before.lost == null) return false;
+  const known = new Set(before.columns.map(({ name }) => name));
+  const lost = new Set(before.lost.map((name) => name.toLowerCase()));
+  return columns.every(({ name }) => known.has(name) || !lost.has(name.toLowerCase()));
+}
+
+/** Whether a tracker without a state has nothing that the output's last batch hasn't. */
+function saysNoOther(value: string | null, last: Known["last"]): boolean {
+  return value === null || (last?.watermark != null && value === formatTrackerTime(BigInt(last.watermark.to)));
+}
+
+/** Where the output is at another batch than the state, it counts: `undefined` when it is at the same, or has none. */
 function decideByOutput({ opened, details, snapshot, table }: Known, last: Known["last"]): Decision | undefined {
   const { state } = opened;
-  if (last == null) return state?.watermark == null ? undefined : full("the table is gone from the output");
+  if (last == null) return undefined;
   if (last.runId === state?.runId) return undefined;
-  const reason = "the output is at another batch than the state";
+  const reason =
+    state === undefined
+      ? "the state is gone, and the output says how far it was loaded"
+      : "the output is at another batch than the state";
   const { watermark } = last;
   // Rows of the latest state can be merged once more; copies can't be told.
   const late =

@@ -54,6 +54,8 @@ export type Format = "parquet" | "iceberg";
 /** What else is kept: which table it was, what it was like, and what it was written as. */
 export type Details = {
   readonly format: Format;
+  /** Columns that rows of the output may have, and the source has lost since the last full load; `null`: it isn't known. */
+  readonly lost: readonly string[] | null;
   readonly columns: readonly { readonly [name in keyof KnownColumn]: KnownColumn[name] }[];
   readonly key: readonly string[];
   readonly oid: string;
@@ -61,14 +63,14 @@ export type Details = {
 };
 
 /** The same of a state that an earlier release may have written. */
-export type KnownDetails = Omit<Details, "format"> & Partial<Details>;
+export type KnownDetails = Omit<Details, "format" | "lost"> & Partial<Details>;
 
 /** What the last batch has left in the state; `undefined` before the first. */
 export function knownDetails(state: BatchState<Watermark> | undefined): KnownDetails | undefined {
   return (state?.details ?? undefined) as KnownDetails | undefined;
 }
 
-/** What is kept of a table. */
+/** What is kept of a table whose rows are all as they are now. */
 export function detailsOf(
   columns: readonly { readonly name: string; readonly type: DataType }[],
   table: SourceTable,
@@ -77,6 +79,7 @@ export function detailsOf(
   const found = new Map(table.columns.map((column) => [column.name, column]));
   return {
     format,
+    lost: [],
     columns: columns.map(({ name, type }) => {
       const { number = 0, filled = false } = found.get(name) ?? {};
       return { name, type: simpleString(type), number, filled };
@@ -85,6 +88,14 @@ export function detailsOf(
     oid: table.oid,
     parts: table.parts.map(({ oid, file }) => ({ oid, file })),
   };
+}
+
+/** The columns that rows of the output may still have after a batch that leaves those of earlier ones there. */
+export function lostColumns(before: KnownDetails | undefined, now: Details): Details["lost"] {
+  if (before?.lost == null) return null;
+  const present = new Set(now.columns.map(({ name }) => name.toLowerCase()));
+  const names = new Set([...before.lost, ...before.columns.map(({ name }) => name)]);
+  return [...names].filter((name) => !present.has(name.toLowerCase()));
 }
 
 /** Changes with whatever an output of another batch can't be brought up to date from. */

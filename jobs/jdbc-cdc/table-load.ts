@@ -7,7 +7,13 @@ import type { SourceTable } from "../../lib/postgres/source-tables.js";
 import type { SparkColumn } from "../../lib/postgres/spark-columns.js";
 import * as f from "../../lib/spark/functions/index.js";
 import { type DataFrame, quoteName, type SparkSession } from "../../lib/spark/index.js";
-import { type Batch, formatTrackerTime, hadoopReadPath, type OpenedTable } from "../../lib/storage/index.js";
+import {
+  type Batch,
+  formatTrackerTime,
+  hadoopReadPath,
+  type JsonValue,
+  type OpenedTable,
+} from "../../lib/storage/index.js";
 import type { Arguments, Settings } from "./arguments.js";
 import {
   asWritten,
@@ -24,7 +30,7 @@ import { type Decision, versioned } from "./decision.js";
 import type { TableOutput } from "./output.js";
 import { SourceRows } from "./source-rows.js";
 import { findTable, type Source } from "./sources.js";
-import { type Details, digestOf, isSettled, type Watermark, wasAltered } from "./state.js";
+import { type Details, digestOf, isSettled, knownDetails, lostColumns, type Watermark, wasAltered } from "./state.js";
 import { knownSql, type Window, windowSql } from "./window.js";
 
 /** So many transactions later a state is written anew, although there is no news: numbers of 32 bits must stay comparable. */
@@ -149,12 +155,18 @@ export class TableLoad {
         watermark: outcome.watermark,
       }),
       ...outcome,
-      // A backfill leaves what the next run begins at.
-      details: decision.kind === "backfill" ? (opened.state?.details ?? null) : this.#plan.details,
+      details: this.#detailsAfter(),
     });
     this.#report.stateAfter = timestampOf(state.watermark);
     if (removed.length > 0) this.#report.details.filesReplaced = removed.length;
     log.info(`${source.name}: ${this.#report.inserted} rows written, ${deleted} keys deleted`);
+  }
+
+  #detailsAfter(): JsonValue {
+    const { decision, opened, details } = this.#plan;
+    // A backfill leaves what the next run begins at.
+    if (decision.kind === "backfill") return opened.state?.details ?? null;
+    return decision.kind === "full" ? details : { ...details, lost: lostColumns(knownDetails(opened.state), details) };
   }
 
   async #checkUnaltered(): Promise<void> {

@@ -7,6 +7,7 @@ import {
   digestOf,
   type Format,
   isSettled,
+  lostColumns,
   schemaDifferences,
   type Watermark,
   wasAltered,
@@ -68,6 +69,10 @@ interface Situation {
   /** What the state says of its batch; `null`: nothing, as that of an earlier release. */
   readonly was?: Format | null;
   readonly empty?: boolean;
+  /** Columns that the source had lost before; `null`: it isn't known. */
+  readonly lost?: Details["lost"];
+  /** Nothing is known but the tracker and the output. */
+  readonly stateless?: true;
   readonly lateRows?: "xmin" | "clock";
   readonly backfill?: { readonly from: bigint | undefined; readonly to: bigint | undefined };
 }
@@ -78,21 +83,26 @@ function decided(situation: Situation) {
   const clock = sqlClock(table);
   if (clock === undefined) throw new Error("the table has a clock");
   const { format = "parquet", was = format, lateRows = "xmin", backfill } = situation;
-  const { format: _, ...earlier } = details(before);
+  const { format: _, lost: __, ...earlier } = details(before);
   const known: Known = {
     opened: {
-      state: {
-        version: 1,
-        generation: 3,
-        runId: "jr_1",
-        source: "jdbc-cdc shop.public.orders",
-        watermark: { ...watermarkOf(before), ...situation.watermark },
-        delivered: { rows: "file:///rows" },
-        published: { value: null, before: null },
-        details: was === null ? earlier : details(before, was),
-        restart: null,
-        intent: null,
-      },
+      state: situation.stateless
+        ? undefined
+        : {
+            version: 1,
+            generation: 3,
+            runId: "jr_1",
+            source: "jdbc-cdc shop.public.orders",
+            watermark: { ...watermarkOf(before), ...situation.watermark },
+            delivered: { rows: "file:///rows" },
+            published: { value: null, before: null },
+            details:
+              was === null
+                ? earlier
+                : { ...details(before, was), lost: situation.lost === undefined ? [] : situation.lost },
+            restart: null,
+            intent: null,
+          },
       tracker: situation.tracker ?? { from: "state" },
       abandoned: undefined,
       recovered: undefined,
@@ -170,6 +180,24 @@ describe("decide: what the state knows is of this table", () => {
     expect(decision({ now: { columns: COLUMNS.filter(({ name }) => name !== "a") } }).kind).toBe("changes");
   });
 
+  test("an added column whose name rows of the output may have already: a full load", () => {
+    const now = { columns: [...COLUMNS, column("c", 5)] };
+    for (const format of ["parquet", "iceberg"] as const) {
+      expect(decision({ now, format, lost: ["x"] }).kind).toBe("changes");
+      expect(decision({ now, format, lost: ["C"] }).kind).toBe("full");
+      // Adopted, or of an earlier release.
+      expect(decision({ now, format, lost: null }).kind).toBe("full");
+      expect(decision({ now, format, was: null }).kind).toBe("full");
+      expect(decision({ format, lost: ["a"], now: { columns: COLUMNS } }).kind).toBe("changes");
+    }
+    const dropped = details(tableOf({ columns: COLUMNS.slice(1) }));
+    const second = { ...dropped, lost: lostColumns(details(tableOf()), dropped) };
+    expect(second.lost).toEqual(["id"]);
+    expect(lostColumns(second, dropped)).toEqual(["id"]);
+    expect(lostColumns(second, details(tableOf()))).toEqual([]);
+    expect(lostColumns({ ...second, lost: null }, dropped)).toBeNull();
+  });
+
   test("a column of a view has values for all rows", () => {
     const before = tableOf({ kind: "v", parts: [], primaryKey: [] });
     expect(decision({ before, now: { columns: [...COLUMNS, column("c", 5)] } }).kind).toBe("full");
@@ -212,6 +240,26 @@ describe("decide: what the state knows is of this table", () => {
     expect(decision({ before, last, format: "iceberg" })).toMatchObject({ kind: "changes", from: TO });
     const older = { ...last, watermark: { ...last.watermark, shape: digestOf(details(parent())) } };
     expect(decision({ before, last: older, format: "iceberg" }).kind).toBe("full");
+  });
+
+  test("a table that is gone from the output: a full load, also with a value set by hand", () => {
+    const tracker = { from: "reset", value: "2024-10-01 00:00:00" } as const;
+    for (const more of [{}, { tracker }]) {
+      expect(decision({ last: null, format: "iceberg", ...more })).toMatchObject({ kind: "full", asked: false });
+    }
+  });
+
+  test("the state is gone: an output counts that says the same as the tracker, with what its transactions had not seen", () => {
+    const last = { runId: "jr_1", watermark: watermarkOf(tableOf()) };
+    const adopted = (value: string | null, before = tableOf()) =>
+      decision({ stateless: true, tracker: { from: "adopted", value }, before, last, format: "iceberg" });
+    const value = "2024-10-04 00:00:00.000005";
+    for (const one of [value, null]) {
+      expect(adopted(one)).toMatchObject({ kind: "changes", from: TO, late: expect.stringContaining("'500'::xid") });
+    }
+    expect(adopted(value, tableOf({ primaryKey: [] })).kind).toBe("full");
+    // Somebody else's.
+    expect(adopted("2024-10-03 00:00:00")).toMatchObject({ kind: "changes", from: TO - DAY - 5n, late: undefined });
   });
 });
 
