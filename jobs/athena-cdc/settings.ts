@@ -1,6 +1,7 @@
 import { ExitCode, UserError } from "../../lib/errors.js";
 import { readWindowArguments } from "../../lib/glue/incremental/index.js";
 import { stateFolderBeside } from "../../lib/glue/index.js";
+import { isS3Uri } from "../../lib/storage/index.js";
 
 export const JOB = "athena-cdc";
 
@@ -44,6 +45,12 @@ export interface Settings {
 export function readSettings(args: Arguments): Settings {
   const problems: string[] = [];
   const { lookback, backfill } = readWindowArguments(args, problems);
+  const isOwn = args.iceberg_database?.toLowerCase() === args.athena_database_name.toLowerCase();
+  if (args.output_format === "iceberg" && isOwn && isS3Uri(args.output_path)) {
+    problems.push(
+      "--iceberg_database is the database that is read: its tables would be replaced by what is made of them",
+    );
+  }
   if (problems.length > 0) {
     throw new UserError(
       "ARGUMENTS_INVALID",

@@ -1,5 +1,4 @@
 import { createHash } from "node:crypto";
-import type { DataFrame } from "../../lib/spark/index.js";
 import type { ObjectStore } from "../../lib/storage/index.js";
 
 const MOST_FILES = 500;
@@ -19,11 +18,12 @@ export interface SourceFiles {
  * Looks at a table's files without a Spark operation. To be asked before any row is read, so that a file that comes later makes another
  * version.
  *
+ * @param names as Spark gives them.
  * @returns `undefined` where they aren't known: tables that aren't plain files (Iceberg, Hive), more than 500 files, files that this process
  *   may not look at.
  */
-export async function sourceFiles(source: DataFrame, storage: ObjectStore): Promise<SourceFiles | undefined> {
-  const files = (await source.inputFiles()).toSorted();
+export async function sourceFiles(names: readonly string[], storage: ObjectStore): Promise<SourceFiles | undefined> {
+  const files = names.toSorted();
   if (files.length === 0 || files.length > MOST_FILES) return undefined;
   const known: string[] = [];
   let bytes = 0;

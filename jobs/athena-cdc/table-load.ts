@@ -47,6 +47,7 @@ import {
 import { type Commit, publishBatch } from "./iceberg-output.js";
 import { type Keys, keyOf } from "./keys.js";
 import { JOB, type Settings } from "./settings.js";
+import { checkApart, isIcebergTable } from "./source-place.js";
 import { sourceFiles } from "./source-version.js";
 import { columnsAfter, type Details, detailsOf, type Opened, type Watermark } from "./state.js";
 
@@ -108,6 +109,8 @@ export class TableLoad {
     if (clock === undefined)
       this.#warn("NO_UPDATED_AT", "there is no column updated_at; the table is loaded as a whole each time");
 
+    const files = await step("list the files", () => source.inputFiles());
+    await checkApart(entry, files, this.#folder, spark, this.#context.storage);
     const batches = this.#batches(shape);
     const everything = this.#settings.full || clock === undefined;
     this.#opened =
@@ -141,7 +144,7 @@ export class TableLoad {
     this.#report.stateBefore = state?.watermark?.time ?? null;
     await this.#checkOutput(shape, decision.kind === "everything");
     // A full load too: the next run is to find what it began with.
-    this.#version = clock === undefined ? null : await this.#sourceVersion(source, shape);
+    this.#version = clock === undefined ? null : await this.#sourceVersion(files, shape);
     const unchanged = this.#version !== null && this.#version === before?.source && change === undefined;
     if (unchanged && decision.kind === "window" && decision.known !== undefined) {
       return this.#nothing("the table has the same files as in the last run");
@@ -205,17 +208,14 @@ export class TableLoad {
       );
       return;
     }
-    if (!full) return;
-    for await (const { uri } of this.#context.storage.list(`${this.#folder}/metadata/`)) {
-      if (!uri.endsWith(".metadata.json")) continue;
-      throw new UserError("OUTPUT_IS_ICEBERG", `${this.#folder} is an Iceberg table, whose files would be deleted`, {
-        hint: "Drop it (DROP TABLE ... PURGE), or give another --output_path and --cdc_path",
-      });
-    }
+    if (!full || !(await isIcebergTable(this.#context.storage, this.#folder))) return;
+    throw new UserError("OUTPUT_IS_ICEBERG", `${this.#folder} is an Iceberg table, whose files would be deleted`, {
+      hint: "Drop it (DROP TABLE ... PURGE), or give another --output_path and --cdc_path",
+    });
   }
 
-  async #sourceVersion(source: DataFrame, { key }: RowShape): Promise<string | null> {
-    const files = await this.#run.step("look at the files", () => sourceFiles(source, this.#context.storage));
+  async #sourceVersion(names: readonly string[], { key }: RowShape): Promise<string | null> {
+    const files = await this.#run.step("look at the files", () => sourceFiles(names, this.#context.storage));
     this.#small = files?.small === true;
     return files === undefined ? null : [files.version, `lookback ${this.#settings.lookback}`, ...key].join(" ");
   }

@@ -1,6 +1,6 @@
 import { readdirSync, rmSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import { afterAll, beforeAll, describe, expect, inject, test, vi } from "vitest";
 import { SparkConnectClient } from "../../../lib/spark/client/client.js";
 import { AthenaScenario } from "../../support/athena-scenario.js";
@@ -45,6 +45,16 @@ describe("athena-cdc", () => {
     await insert("(3, 'c', TIMESTAMP'2026-03-02 10:00:00', '2026-03-02')");
     expect((await s.load(name, ...args)).inserted).toBe(1);
     expect(await s.loaded(name)).toEqual(await s.rows(`SELECT * FROM ${full}`));
+    if (using !== "iceberg") return;
+    // The output would be the very table that is read.
+    const folder = join(inject("warehouse"), s.database);
+    const own = ["--output_path", pathToFileURL(folder).href, "--cdc_path", s.uri("cdc-own")];
+    const before = readdirSync(folder, { recursive: true });
+    for (const format of ["iceberg", "parquet"]) {
+      const { report } = await s.run(["--tables", name, ...args, ...own, "--output_format", format]);
+      expect(report.table(name).error?.code).toBe("OUTPUT_IS_SOURCE");
+    }
+    expect(readdirSync(folder, { recursive: true })).toEqual(before);
   });
 
   test.each(["parquet", "iceberg"])("of a %s table partitioned by time only what may be new is read", async (using) => {
@@ -255,6 +265,13 @@ describe("athena-cdc", () => {
     );
     expect((await s.load("python", "--load_type", "full")).details.filesReplaced).toBeGreaterThan(0);
     expect(await s.loaded("python")).toEqual(await s.source("python"));
+    // Athena's default layout: a table lies in a folder of its name, in the database's.
+    const files = () => readdirSync(join(s.folder, "in", "python"));
+    const before = files();
+    const own = ["--tables", "python,plain", "--output_path", s.uri("in"), "--cdc_path", s.uri("cdc-own")];
+    const { report } = await s.run(own);
+    for (const name of ["python", "plain"]) expect(report.table(name).error?.code).toBe("OUTPUT_IS_SOURCE");
+    expect(files()).toEqual(before);
     expect((await s.run(["--full-refresh"])).report.error?.code).toBe("CONFIRMATION_NEEDED");
     expect((await s.run(["--full-refresh"], { confirm: async () => false })).report.error?.code).toBe("NOT_CONFIRMED");
     const wrong = await s.run(["--lookback", "soon", "--to", "2026-03-01"]);

@@ -160,6 +160,8 @@ describe("athena-cdc on S3 and Glue", () => {
       ]);
       expect(await text(`${s3}/cdc/${table}.txt`)).toBe("2026-03-02 10:00:00.342681");
     }
+    const own = await run(["--output_path", `${s3}/in`, "--cdc_path", `${s3}/cdc-own`], { mode: "plan" });
+    for (const table of own.report.tables.values()) expect(table.error?.code).toBe("OUTPUT_IS_SOURCE");
     const left: string[] = [];
     for await (const { uri } of storage.list(`${s3}/out/_attempts/`)) left.push(uri);
     expect(left).toEqual([]);

@@ -1,0 +1,27 @@
+import { expect, test } from "vitest";
+import { type Arguments, readSettings } from "../../../jobs/athena-cdc/settings.js";
+import { UserError } from "../../../lib/errors.js";
+
+const ARGUMENTS: Arguments = {
+  athena_database_name: "shop",
+  output_path: "s3://lake/out/",
+  cdc_path: "s3://lake/cdc",
+  load_type: "incremental",
+  parallelism: 4,
+  lookback: "0",
+  from: undefined,
+  to: undefined,
+  full_refresh: false,
+  on_schema_change: "evolve",
+  output_format: "iceberg",
+  iceberg_database: undefined,
+};
+
+test("Iceberg tables in the database that is read are refused; files don't care for Glue's databases", () => {
+  expect(readSettings(ARGUMENTS)).toMatchObject({ icebergDatabase: "shop_cdc", output: "s3://lake/out" });
+  const own = { ...ARGUMENTS, iceberg_database: "SHOP" };
+  expect(() => readSettings(own)).toThrow(UserError);
+  expect(() => readSettings({ ...own, output_path: "s3a://lake/out" })).toThrow(UserError);
+  expect(readSettings({ ...own, output_path: "file:///out" })).toMatchObject({ icebergDatabase: "SHOP" });
+  expect(readSettings({ ...own, output_format: "parquet" })).toMatchObject({ format: "parquet" });
+});
