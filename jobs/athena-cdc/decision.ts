@@ -30,6 +30,8 @@ export interface Circumstances {
   readonly settings: Pick<Settings, "full" | "fullBecause" | "lookback" | "format">;
   /** Whether the table has a column updated_at. */
   readonly timed: boolean;
+  /** Whether the table has a key; without one rows are told apart by all that is in them. */
+  readonly keyed: boolean;
   /** The source's columns. */
   readonly schema: StoredSchema;
   readonly opened: Opened;
@@ -73,6 +75,9 @@ export function decide(circumstances: Circumstances): Decision {
     };
   }
   if (state === undefined || known === undefined) return everything("nothing was loaded that has a time");
+  if (unrecognisable(circumstances)) {
+    return everything("the columns changed, and without a key delivered rows can't be told from new ones by others");
+  }
   if (standing?.kind === "other") {
     return fromTable(standing, settings, "the Iceberg table is at another batch than the state");
   }
@@ -105,6 +110,12 @@ export function retyped({ opened, schema }: Circumstances): readonly string[] {
   return before === undefined ? [] : (schemaChange(before.written ?? before.schema, schema)?.retyped ?? []);
 }
 
+/** Whether rows that were delivered can't be found again: a row's hash is of its columns. */
+function unrecognisable({ opened, schema, keyed }: Circumstances): boolean {
+  const before = detailsOf(opened.state);
+  return !keyed && before !== undefined && schemaChange(before.schema, schema) !== undefined;
+}
+
 /**
  * What stands against loading a range again; `undefined`: nothing.
  *
@@ -125,6 +136,12 @@ export function backfillProblem(
   const changed = retyped(circumstances);
   if (settings.format === "parquet" && changed.length > 0) {
     return { problem: `the files that stay have other types: ${changed.join(", ")}`, ...first };
+  }
+  if (unrecognisable(circumstances)) {
+    return {
+      problem: "the columns changed, and without a key the rows outside of the range can't be recognised",
+      ...first,
+    };
   }
   if (standing !== undefined && standing.kind !== "same") {
     return { problem: "the Iceberg table isn't at the batch that the last run wrote", ...first };

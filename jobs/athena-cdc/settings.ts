@@ -1,7 +1,7 @@
 import { ExitCode, UserError } from "../../lib/errors.js";
 import { readWindowArguments } from "../../lib/glue/incremental/index.js";
 import { stateFolderBeside } from "../../lib/glue/index.js";
-import { isS3Uri } from "../../lib/storage/index.js";
+import { canonicalUri, isFileUri, isS3Uri } from "../../lib/storage/index.js";
 
 export const JOB = "athena-cdc";
 
@@ -61,10 +61,10 @@ export function readSettings(args: Arguments): Settings {
       },
     );
   }
-  const cdcPath = args.cdc_path.replace(/\/+$/, "");
+  const cdcPath = folderOf(args.cdc_path);
   return {
     database: args.athena_database_name,
-    output: args.output_path.replace(/\/+$/, ""),
+    output: folderOf(args.output_path),
     cdcPath,
     stateFolder: stateFolderBeside(`${cdcPath}/`, JOB),
     full: args.load_type === "full" || args.full_refresh,
@@ -75,4 +75,9 @@ export function readSettings(args: Arguments): Settings {
     format: args.output_format,
     icebergDatabase: args.iceberg_database ?? `${args.athena_database_name}_cdc`,
   };
+}
+
+/** Spark is given the user's own spelling of a place on S3; files are listed by their absolute path, whatever they were asked for by. */
+function folderOf(uri: string): string {
+  return isFileUri(uri) ? canonicalUri(uri) : uri.replace(/\/+$/, "");
 }

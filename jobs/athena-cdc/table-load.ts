@@ -129,6 +129,7 @@ export class TableLoad {
     const circumstances: Circumstances = {
       settings: this.#settings,
       timed: clock !== undefined,
+      keyed: shape.key.length > 0,
       schema: columns,
       opened: this.#opened,
       standing: everything ? undefined : await this.#standing(),
@@ -420,7 +421,7 @@ export class TableLoad {
     const { rows, remove } =
       catalog === undefined
         ? await this.#run.step("find the files of the range", () =>
-            backfillRows(spark, this.#context.storage, this.#folder, fresh, clock, range, this.#name),
+            backfillRows(spark, this.#context.storage, this.#folder, fresh, { ...shape, clock }, range, this.#name),
           )
         : { rows: fresh, remove: [] };
     if (this.#context.mode === "plan") {
@@ -442,7 +443,8 @@ export class TableLoad {
       written.rows === 0n
         ? undefined
         : rowsWithin(readAttempt(spark, batch.attempt, shape.schema), clock, { ...range, withoutTime: false });
-    const kept = deliveredRows(inRange, { ...shape, clock }, knownFrom, outside);
+    // Beside a range's rows there may be newer ones of the same keys.
+    const kept = deliveredRows(inRange, { ...shape, clock }, knownFrom, outside, { newestBy: "time" });
     const { rows: knownRows } = await this.#run.step("write what was delivered", () =>
       writeParquet(kept, this.#context.storage, folder),
     );

@@ -1,7 +1,7 @@
 import { ExitCode, UserError } from "../../lib/errors.js";
 import { readWindowArguments } from "../../lib/glue/incremental/index.js";
 import { stateFolderBeside } from "../../lib/glue/index.js";
-import { childUri } from "../../lib/storage/index.js";
+import { canonicalUri, childUri, isFileUri } from "../../lib/storage/index.js";
 import type { Configuration } from "./configuration.js";
 
 export const JOB = "datamart-join";
@@ -57,7 +57,8 @@ export function readSettings(args: Arguments, configuration: Configuration): Set
   }
   return {
     database: args.database_name,
-    output: childUri(outputPath, "datamart"),
+    // Files are listed by their absolute path.
+    output: childUri(isFileUri(outputPath) ? canonicalUri(outputPath) : outputPath, "datamart"),
     timestampFile: args.timestamp_s3_path.replace(/\/+$/, ""),
     stateFolder: stateFolderBeside(args.timestamp_s3_path.replace(/\/+$/, ""), JOB),
     full: args.load_type === "full" || args.full_refresh,

@@ -46,7 +46,7 @@ export async function keepDelivered(
 ): Promise<{ readonly folder: string; readonly rows: bigint }> {
   const lines: string[] = [];
   let seen = 0n;
-  for await (const row of deliveredRows(written, shape, from, before, FEW + 1)) {
+  for await (const row of deliveredRows(written, shape, from, before, { most: FEW + 1 })) {
     seen += row.getBigInt("seen") ?? 0n;
     lines.push(jsonLine(row));
   }

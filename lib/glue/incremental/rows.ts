@@ -140,14 +140,15 @@ export function undeliveredCurrent(
  *
  * @param written what the batch wrote, read from its files, because the source may have changed meanwhile.
  * @param before the dataset that the batch began with.
- * @param most no more rows than these are looked at, in one task; a column `seen` says for how many each row stands.
+ * @param options `most`: no more rows than these are looked at, in one task; a column `seen` says for how many each row stands. `newestBy`:
+ *   which row of a key is the delivered one; by default what the batch wrote, and with `time` the one with the latest time.
  */
 export function deliveredRows(
   written: DataFrame | undefined,
   shape: RowShape & { readonly clock: Clock },
   from: bigint | undefined,
   before: DataFrame | undefined,
-  most?: number,
+  { most, newestBy = "batch" }: { readonly most?: number; readonly newestBy?: "batch" | "time" } = {},
 ): DataFrame {
   const parts: DataFrame[] = [];
   const limited = (rows: DataFrame) => (most === undefined ? rows : rows.limit(most));
@@ -182,7 +183,7 @@ export function deliveredRows(
   return all
     .groupBy("id")
     .agg(
-      f.max_by(f.struct("time", "hash"), f.col("age")).as("newest"),
+      f.max_by(f.struct("time", "hash"), newestBy === "time" ? f.struct("time", "age") : f.col("age")).as("newest"),
       f.sum("copies").as("copies"),
       ...seen(f.count(f.lit(1))),
     )

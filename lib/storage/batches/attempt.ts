@@ -3,8 +3,9 @@ import { canonicalUri, childUri } from "../uri.js";
 import type { AddedFile } from "./state.js";
 
 /**
- * The files that the executors left in an attempt's folder, each with its final name: made of the batch's id and its number,
- * so that it was never anybody else's. Folders of partitions (`day=2026-01-31`) stay; markers and checksums don't count.
+ * The files that the executors left in an attempt's folder, each with its final name: `part-t<time>-<run>-<n>`, so that it was never
+ * anybody else's, and that names sort as the batches came, after those of Spark's and of older runs. Folders of partitions
+ * (`day=2026-01-31`) stay; markers and checksums don't count.
  *
  * @param folder of the attempt, and `target` of the table, without a slash at the end.
  * @param only names of folders in the attempt whose files count; `undefined`: all files do.
@@ -17,13 +18,14 @@ export async function attemptFiles(
   only?: readonly string[],
 ): Promise<AddedFile[]> {
   const files: AddedFile[] = [];
+  const time = new Date().toISOString().replaceAll(/[-:.Z]/g, "");
   for await (const { uri, size } of store.list(`${folder}/`)) {
     const parts = uri.slice(folder.length + 1).split("/");
     if (parts.some((part) => /^[_.]/.test(part))) continue;
     if (only !== undefined && !only.some((name) => isIn(parts[0], name))) continue;
     const name = parts.at(-1) ?? "";
     const extension = /\..*$/.exec(name)?.[0] ?? "";
-    const final = `part-${runId}-${String(files.length).padStart(5, "0")}${extension}`;
+    const final = `part-t${time}-${runId}-${String(files.length).padStart(5, "0")}${extension}`;
     // What the store listed is a URI already: nothing of it is encoded once more.
     files.push({ from: uri, to: [target, ...parts.slice(0, -1), final].join("/"), size });
   }

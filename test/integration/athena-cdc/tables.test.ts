@@ -1,5 +1,5 @@
-import { readdirSync, rmSync, writeFileSync } from "node:fs";
-import { basename, dirname, join } from "node:path";
+import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { basename, dirname, join, relative } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { afterAll, beforeAll, describe, expect, inject, test, vi } from "vitest";
 import { SparkConnectClient } from "../../../lib/spark/client/client.js";
@@ -8,6 +8,7 @@ import { AthenaScenario } from "../../support/athena-scenario.js";
 let s: AthenaScenario;
 beforeAll(async () => {
   s = await AthenaScenario.create(inject("sparkRemote"));
+  s.keys("tables.csv", "pair,a", "pair,B", "drift,id");
 });
 afterAll(() => s?.[Symbol.asyncDispose]());
 
@@ -198,6 +199,38 @@ describe("athena-cdc", () => {
     ]);
   });
 
+  test("a key of two columns: rows changed without their time are the newest, also after a backfill; NULL in a key is no key", async () => {
+    // The query that the README gives, on Spark.
+    const readme = readFileSync("jobs/athena-cdc/README.md", "utf8");
+    const query = /```sql\n(.*?)```/s
+      .exec(readme)?.[1]
+      ?.replace("PARTITION BY account_id", "PARTITION BY a, b")
+      .replace("account_id IS NULL", "a IS NULL OR b IS NULL")
+      .replace("FROM accounts", `FROM ${s.output("pair")}`)
+      .replace('"$path"', "_metadata.file_path");
+    const expectNewest = async () =>
+      expect(await s.rows(`SELECT a, b, v, updated_at FROM (${query})`)).toEqual(
+        await s.rows(`SELECT * FROM ${s.database}.pair WHERE v <> 'superseded'`),
+      );
+    const rows = (
+      v: string,
+    ) => `(1, 'x', '${v}', TIMESTAMP'2026-03-01 12:00:00'), (1, 'y', 'b', TIMESTAMP'2026-03-01 12:00:00'),
+      (3, 'x', 'superseded', TIMESTAMP'2026-03-01 11:10:00'), (3, 'x', 'c', TIMESTAMP'2026-03-01 11:50:00'), (4, 'x', 'd', TIMESTAMP'2026-03-01 11:20:00'),
+      (NULL, 'x', 'e', TIMESTAMP'2026-03-01 12:00:00'), (NULL, 'x', 'f', TIMESTAMP'2026-03-01 12:00:00')`;
+    const load = (...more: readonly string[]) => s.load("pair", "--lookback", "1h", ...more);
+    await s.table("pair", rows("pending"), "parquet", "a BIGINT, b STRING, v STRING, updated_at TIMESTAMP");
+    expect((await load()).inserted).toBe(6);
+    await s.sql("pair", `INSERT OVERWRITE $t VALUES ${rows("done")}`);
+    expect((await load()).inserted).toBe(1);
+    await expectNewest();
+    // It writes the older version of 3, and once more what shared a file with 4, but not the pending row.
+    expect(await load("--from", "2026-03-01 11:00:00", "--to", "2026-03-01 11:30:00")).toMatchObject({ inserted: 6 });
+    await expectNewest();
+    await s.sql("pair", "INSERT INTO $t VALUES (2, 'x', 'g', TIMESTAMP'2026-03-01 12:30:00')");
+    expect((await load()).inserted).toBe(1);
+    await expectNewest();
+  });
+
   test("columns that were added, dropped and widened", async () => {
     await s.table(
       "drift",
@@ -231,6 +264,20 @@ describe("athena-cdc", () => {
       details: { schemaChange: "dropped v, extra; changed id: int to bigint" },
     });
     expect(await s.loaded("drift")).toEqual(await s.source("drift"));
+
+    // Without a key nothing tells rows with other columns from those that were delivered: a crawler has come to know one.
+    await s.sql(
+      "wide",
+      "CREATE TABLE $t USING parquet AS SELECT 1L AS id, 'x' AS extra, TIMESTAMP'2026-03-01 10:00:00' AS updated_at FROM range(2)",
+      `CREATE TABLE $t_bag (id BIGINT, updated_at TIMESTAMP) USING parquet LOCATION '${join(s.folder, "in", "wide")}'`,
+    );
+    await s.load("wide_bag");
+    await s.sql("wide_bag", "ALTER TABLE $t ADD COLUMNS (extra STRING)");
+    expect(await s.load("wide_bag")).toMatchObject({
+      way: "full load",
+      reason: expect.stringContaining("without a key"),
+    });
+    expect(await s.loaded("wide_bag")).toEqual(await s.source("wide_bag"));
   });
 
   test("another output format begins with everything, in both directions; so does an Iceberg table that is gone", async () => {
@@ -268,10 +315,16 @@ describe("athena-cdc", () => {
     // Athena's default layout: a table lies in a folder of its name, in the database's.
     const files = () => readdirSync(join(s.folder, "in", "python"));
     const before = files();
-    const own = ["--tables", "python,plain", "--output_path", s.uri("in"), "--cdc_path", s.uri("cdc-own")];
+    await s.table("bare", "(1, 'a')", "parquet", "id BIGINT, v STRING");
+    const own = ["--tables", "python,bare", "--output_path", s.uri("in"), "--cdc_path", s.uri("cdc-own")];
     const { report } = await s.run(own);
-    for (const name of ["python", "plain"]) expect(report.table(name).error?.code).toBe("OUTPUT_IS_SOURCE");
+    for (const name of ["python", "bare"]) expect(report.table(name).error?.code).toBe("OUTPUT_IS_SOURCE");
     expect(files()).toEqual(before);
+    const here = relative(process.cwd(), s.folder);
+    await s.load("python", "--output_path", `file:${here}/relative`, "--cdc_path", `file:${here}/cdc-relative`);
+    expect(await s.rows(`SELECT * FROM parquet.\`${join(s.folder, "relative", "python")}\``)).toEqual(
+      await s.source("python"),
+    );
     expect((await s.run(["--full-refresh"])).report.error?.code).toBe("CONFIRMATION_NEEDED");
     expect((await s.run(["--full-refresh"], { confirm: async () => false })).report.error?.code).toBe("NOT_CONFIRMED");
     const wrong = await s.run(["--lookback", "soon", "--to", "2026-03-01"]);

@@ -33,6 +33,7 @@ function circumstances(more: Partial<Circumstances> = {}, of: State | undefined 
   return {
     settings: { full: false, fullBecause: "", lookback: 0n, format: "parquet" },
     timed: true,
+    keyed: true,
     schema: SCHEMA,
     opened: { state: of, tracker: { from: "state" }, abandoned: undefined, recovered: undefined },
     standing: undefined,
@@ -90,6 +91,24 @@ describe("what is loaded of a table", () => {
         delivered: "table",
       });
     }
+  });
+
+  test("everything without a key, when the columns changed: rows that were delivered look like others", () => {
+    const other: StoredSchema = [...SCHEMA, ["v", "int"]];
+    for (const of of [circumstances, iceberg]) {
+      const standings =
+        of === iceberg ? ([{ kind: "same" }, { kind: "other", watermark: TIME }] as const) : [undefined];
+      for (const standing of standings) {
+        expect(decide(of({ schema: other, standing })).kind).toBe("window");
+        expect(decide(of({ schema: other, standing, keyed: false })).kind).toBe("everything");
+      }
+      expect(decide(of({ keyed: false })).kind).toBe("window");
+      expect(backfillProblem(of({ schema: other }))).toBeUndefined();
+      expect(backfillProblem(of({ schema: other, keyed: false }))?.problem).toContain("columns changed");
+    }
+    // From a tracker that was reset all rows are delivered, whatever was before.
+    const opened = { ...circumstances().opened, tracker: { from: "reset" as const, value: TIME } };
+    expect(decide(circumstances({ schema: other, keyed: false, opened }))).toMatchObject({ delivered: undefined });
   });
 
   test("a column that comes back with another type is retyped, by what the output holds of it", () => {

@@ -1,3 +1,4 @@
+import { pathToFileURL } from "node:url";
 import { expect, test } from "vitest";
 import { type Arguments, readSettings } from "../../../jobs/athena-cdc/settings.js";
 import { UserError } from "../../../lib/errors.js";
@@ -24,4 +25,11 @@ test("Iceberg tables in the database that is read are refused; files don't care 
   expect(() => readSettings({ ...own, output_path: "s3a://lake/out" })).toThrow(UserError);
   expect(readSettings({ ...own, output_path: "file:///out" })).toMatchObject({ icebergDatabase: "SHOP" });
   expect(readSettings({ ...own, output_format: "parquet" })).toMatchObject({ format: "parquet" });
+});
+
+test("places beside the working directory are absolute from then on, as listings of them are", () => {
+  const here = pathToFileURL(process.cwd()).href;
+  const settings = readSettings({ ...ARGUMENTS, output_path: "file:./out/", cdc_path: "file:cdc" });
+  expect(settings).toMatchObject({ output: `${here}/out`, cdcPath: `${here}/cdc` });
+  expect(readSettings({ ...ARGUMENTS, output_path: "s3a://lake/out/" })).toMatchObject({ output: "s3a://lake/out" });
 });
