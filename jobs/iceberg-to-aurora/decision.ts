@@ -53,7 +53,10 @@ export function decide(
   const everything = (reason: string): Decision => ({ kind: "everything", reason });
   const { to } = asked.selection;
   if (asked.reconcile && target !== undefined) return { kind: "reconcile", reason: "asked for (--reconcile)" };
-  if (asked.selection.from !== undefined) return fromSnapshot(asked.selection.from, to, target, state, change);
+  if (asked.selection.from !== undefined) {
+    const known = state !== undefined && stateApplies(metadata, target, state) ? state : undefined;
+    return fromSnapshot(asked.selection.from, to, target, known, change);
+  }
   if (configuration.loadType === "full") return everything("a full load is configured (aurora_data_load_type)");
   if (configuration.snapshotUri === undefined)
     return everything("no snapshot_s3_key is configured, so every run is a full load");
@@ -96,7 +99,11 @@ export function decide(
   return { kind: "changes", from, to, reason: `snapshots since ${from}: ${range.length}` };
 }
 
-/** The user vouches for what the target holds; the count of its rows in the transaction still tells a gross error. */
+/**
+ * The user vouches for what the target holds; the count of its rows in the transaction still tells a gross error.
+ *
+ * @param state only one that tells of this target: a dump that was restored has the row of the table it was made of.
+ */
 function fromSnapshot(
   from: string,
   to: string | undefined,

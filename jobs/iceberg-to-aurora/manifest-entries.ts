@@ -97,8 +97,11 @@ export async function entriesOf(
     f.col("readable_metrics").getField(column.field.name).getField(name);
   // Of format v2, a file with the deletes of one data file says so by the bounds of its paths, which are never cut short.
   const pathBound = (which: "lower" | "upper") => file(`${which}_bounds`).getItem(PATH_FIELD_ID);
-  const one = (frame: DataFrame, end: "before" | "after") =>
-    frame.where(f.col("status").notEqual(2)).select(
+  const one = (frame: DataFrame, end: "before" | "after") => {
+    // Before Iceberg 1.11 Spark takes a table's snapshots for one and the same, so that a plan without their ids could be answered
+    // from the cache of another range.
+    const ofSnapshot = f.lit(end === "before" ? from : to).isNotNull();
+    return frame.where(f.col("status").notEqual(2).and(ofSnapshot)).select(
       f.lit(end === "before" ? 1 : 0).as("in_before"),
       f.lit(end === "after" ? 1 : 0).as("in_after"),
       content.as("content"),
@@ -123,6 +126,7 @@ export async function entriesOf(
         metrics(column, "value_count").as(`values${column.index}`),
       ]),
     );
+  };
   return one(before, "before").union(one(after, "after"));
 }
 

@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { jdbcOptions } from "../../lib/postgres/connection.js";
 import { quoteIdentifier } from "../../lib/postgres/identifiers.js";
 import { STAGED_DELETE, STAGED_INSERT, STAGED_UPDATE } from "../../lib/postgres/staging.js";
@@ -70,7 +71,11 @@ export async function targetDifferences(
   );
   const [first, ...others] = parts;
   if (first === undefined) throw new Error("a table has at least one range");
-  const present = others.reduce((all: DataFrame, part) => all.unionAll(part), first);
+  // Each query would plan the reading anew, and Spark holds two plans of JDBC for different, so that what is cached would be read again:
+  // a view keeps the plan that it was made of.
+  const view = `glue_connect_target_${randomUUID().replaceAll("-", "")}`;
+  await others.reduce((all: DataFrame, part) => all.unionAll(part), first).createOrReplaceTempView(view);
+  const present = source.spark.table(view);
 
   const keys = columns.flatMap((column, index) => (column.key ? [index] : []));
   const side = (name: string) => f.struct(...columns.map((_column, index) => f.col(`${name}.${form(index)}`)));

@@ -188,15 +188,17 @@ export async function moveState(
   try {
     const targetOid = await step("lock the state", async () => {
       await begin(session, request);
-      const { targetRows } = request;
-      if (request.ddl.length > 0 || targetRows !== undefined) await lockTarget(session, request);
-      if (targetRows !== undefined) await checkTarget(session, { ...request, targetRows });
+      if (request.ddl.length > 0 || request.targetRows !== undefined) await lockTarget(session, request);
       const oid = await checkOid(session, request);
       await checkState(session, request);
       return oid;
     });
     doing = `altering ${label}`;
     await alterTarget(session, request, step);
+    // The column that tells live rows may only just have come.
+    const { targetRows } = request;
+    doing = `counting the rows of ${label}`;
+    if (targetRows !== undefined) await checkTarget(session, { ...request, targetRows });
     doing = `storing the state in ${request.state.name}`;
     await step("store the state", () => request.state.write(session, { ...request.newState, targetOid }));
     doing = `committing to ${label}`;

@@ -173,6 +173,21 @@ export class IcebergScenario implements AsyncDisposable {
     return existsSync(file) ? readFileSync(file, "utf8") : undefined;
   }
 
+  /** Writes into the summary of the newest snapshot, as another engine would have left it. */
+  async changeSummary(table: string, summary: Readonly<Record<string, string>>): Promise<void> {
+    const folder = join(this.servers.warehouse, this.name, table, "metadata");
+    const name = `v${readFileSync(join(folder, "version-hint.text"), "utf8").trim()}.metadata.json`;
+    // As text: its ids are greater than a number holds exactly.
+    let metadata = readFileSync(join(folder, name), "utf8");
+    for (const [key, value] of Object.entries(summary)) {
+      const newest = metadata.lastIndexOf(`"${key}"`);
+      if (newest < 0) throw new Error(`No snapshot of ${table} says ${key}`);
+      metadata = metadata.slice(0, newest) + metadata.slice(newest).replace(/:\s*"[^"]*"/, `:"${value}"`);
+    }
+    await writeFile(join(folder, name), metadata);
+    await rm(join(folder, `.${name}.crc`), { force: true });
+  }
+
   async currentSnapshot(table: string): Promise<string> {
     const refs = await this.spark.sql(
       `SELECT CAST(snapshot_id AS STRING) FROM ${this.table(table)}.refs WHERE name = 'main'`,

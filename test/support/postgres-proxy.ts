@@ -18,6 +18,8 @@ export class PostgresProxy implements AsyncDisposable {
   refuse = false;
   /** Set to have new connections fall silent from their start. */
   mute = false;
+  /** Set to see what clients send. */
+  watch: (sent: Buffer) => void = () => undefined;
 
   private constructor(upstream: { host: string; port: number }) {
     this.#server = createServer((client) => {
@@ -43,6 +45,7 @@ export class PostgresProxy implements AsyncDisposable {
       let deaf = false;
       client.on("data", (data) => {
         if (frozen) return;
+        this.watch(data);
         if (this.lose !== undefined && data.includes("COMMIT\u0000")) {
           const how = this.lose;
           this.lose = undefined;

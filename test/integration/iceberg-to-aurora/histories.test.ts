@@ -152,7 +152,7 @@ test.concurrent.each(seeds)("history %i", { timeout: 120_000 + STEPS * 60_000 },
 
   await sql(
     `CREATE TABLE $t (id BIGINT NOT NULL, region STRING, name STRING, amount DECIMAL(12,3), at TIMESTAMP, raw BINARY) USING iceberg ${pick(PARTITIONS)}
-     TBLPROPERTIES ('format-version'='${pick([2, 3])}', 'write.delete.mode'='${mode}', 'write.update.mode'='${mode}', 'write.merge.mode'='${mode}')`,
+     TBLPROPERTIES ('format-version'='${pick(mode === "copy-on-write" ? [1, 2, 3] : [2, 3])}', 'write.delete.mode'='${mode}', 'write.update.mode'='${mode}', 'write.merge.mode'='${mode}')`,
   );
   await sql("ALTER TABLE $t SET IDENTIFIER FIELDS id");
   await sql(`INSERT INTO $t SELECT ${row()} FROM range(40)`);

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { IcebergScenario } from "../../support/iceberg-scenario.js";
+import { PostgresProxy } from "../../support/postgres-proxy.js";
 
 let scenario: IcebergScenario;
 beforeAll(async () => {
@@ -66,7 +67,15 @@ describe("--reconcile", () => {
       hasChanges: true,
     });
     expect(await scenario.versions("mended")).toEqual(versions);
-    expect(await scenario.loaded("mended", withArgs("--reconcile"))).toMatchObject(counts);
+    await using proxy = await PostgresProxy.start(scenario.servers.postgresUrl);
+    let reads = 0;
+    proxy.watch = (sent) => {
+      reads += sent.toString("latin1").split('SELECT "g0"').length - 1;
+    };
+    const throughProxy = { ...withArgs("--reconcile"), postgresUrl: proxy.url(scenario.servers.postgresUrl) };
+    expect(await scenario.loaded("mended", throughProxy)).toMatchObject(counts);
+    // What is staged is what was counted, also where somebody writes to the target meanwhile.
+    expect(reads).toBe(1);
     expect(await scenario.targetRows("mended", ["id", ...columns])).toEqual(before);
     const after = await scenario.versions("mended");
     for (const untouched of ["8", "9", "10", "11"]) expect(after.get(untouched)).toBe(versions.get(untouched));
@@ -251,6 +260,20 @@ describe("--to_snapshot and --from_snapshot", () => {
     await expectEqual("emptied");
   });
 
+  test("a dump was restored, with the state of the table that it was made of: the rows are counted", async () => {
+    await makeTable("dumped");
+    await scenario.loaded("dumped", KEY);
+    const target = scenario.target("dumped");
+    await scenario.rows(`ALTER TABLE ${target} RENAME TO dumped_before`);
+    await scenario.rows(`CREATE TABLE ${target} (id bigint PRIMARY KEY, name text)`);
+    await scenario.rows(`INSERT INTO ${target} SELECT * FROM ${scenario.target("dumped_before")} WHERE id > 1`);
+    const held = withArgs("--from_snapshot", await scenario.currentSnapshot("dumped"));
+    const result = await scenario.load("dumped", held);
+    expect(result.report.warnings.map((warning) => warning.code)).toContain("TARGET_HAD_CHANGED");
+    await expectEqual("dumped");
+    expect(await scenario.loaded("dumped", held)).toMatchObject({ way: "nothing" });
+  });
+
   test("a key that was never looked at is not taken for unique because the last one was", async () => {
     await scenario.iceberg(
       "rekeyed",
@@ -356,6 +379,15 @@ describe("--deletes soft", () => {
       "2|false",
       "3|false",
     ]);
+
+    // Also where no row changes.
+    await makeTable("vouched");
+    await scenario.rows(`CREATE TABLE ${scenario.target("vouched")} (id bigint PRIMARY KEY, name text)`);
+    await scenario.rows(`INSERT INTO ${scenario.target("vouched")} VALUES (1, 'one'), (2, 'two'), (3, 'three')`);
+    const held = await scenario.currentSnapshot("vouched");
+    const report = await scenario.loaded("vouched", withArgs("--from_snapshot", held, "--deletes", "soft:deleted_at"));
+    expect(report).toMatchObject({ way: "move state", ddl: [expect.stringContaining('ADD COLUMN "deleted_at"')] });
+    expect(await scenario.targetRows("vouched", ["id", "deleted_at IS NULL"])).toEqual(["1|true", "2|true", "3|true"]);
   });
 
   test("what can't be: another type, a column of the source, a target without the key, half an argument", async () => {

@@ -3,12 +3,13 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { toJson } from "@bufbuild/protobuf";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { currentSchema, parseMetadata, schemaOfSnapshot } from "../../../jobs/iceberg-to-aurora/iceberg-metadata.js";
 import { readSnapshot, type Source } from "../../../jobs/iceberg-to-aurora/source.js";
 import { touchedFiles } from "../../../jobs/iceberg-to-aurora/touched-files.js";
+import type { RunResult } from "../../../lib/glue/index.js";
 import { ExpressionSchema } from "../../../lib/spark/generated/spark/connect/expressions_pb.js";
-import { type DataFrame, quoteName } from "../../../lib/spark/index.js";
+import { type DataFrame, Observation, quoteName } from "../../../lib/spark/index.js";
 import { findJava } from "../../../lib/targets/local/java.js";
 import { ensureSparkJars } from "../../../lib/targets/local/spark-jars.js";
 import { IcebergScenario, type LoadOptions } from "../../support/iceberg-scenario.js";
@@ -277,6 +278,77 @@ describe("keys are held to be unique without reading untouched files", () => {
   });
 });
 
+describe("numbers that don't agree", () => {
+  const warnings = (result: RunResult) => result.report.warnings.map((warning) => warning.code);
+  const asked = (way: string): LoadOptions => ({ args: ["--find_changes", way] });
+
+  test("because the snapshot's summary is wrong: the snapshots are compared, and their rows counted", async () => {
+    await makeTable("wrong summary", "PARTITIONED BY (region)");
+    for (const [way, id] of [["files", 60] as const, ["changelog", 61] as const, ["compare", 62] as const]) {
+      await scenario.iceberg("wrong summary", `INSERT INTO $t ${only(`${id}, 'x'`)}`);
+      await scenario.changeSummary("wrong summary", { "total-records": "1000" });
+      const result = await scenario.load("wrong summary", asked(way));
+      expect({ way, exit: result.exitCode, warnings: warnings(result) }).toEqual({
+        way,
+        exit: 0,
+        warnings: way === "compare" ? [] : ["CHANGES_DOUBTFUL"],
+      });
+      expect(result.report.table(`${scenario.name}.wrong summary`)).toMatchObject({ way: "compare", inserted: 1 });
+      await expectEqual("wrong summary");
+    }
+  });
+
+  test("because a repeated task has counted a row twice, or the server tells no numbers: the rows are counted", async () => {
+    await makeTable("counted twice", "PARTITIONED BY (region)");
+    const { set } = Observation.prototype;
+    const seen = vi.spyOn(Observation.prototype, "set");
+    try {
+      seen.mockImplementation(function (this: Observation, metrics) {
+        set.call(this, { ...metrics, rows: (metrics.rows as bigint) + 1n });
+      });
+      for (const [way, id] of [["files", 60] as const, ["compare", 61] as const]) {
+        await scenario.iceberg("counted twice", `INSERT INTO $t ${only(`${id}, 'x'`)}`);
+        const result = await scenario.load("counted twice", asked(way));
+        expect({ way, warnings: warnings(result) }).toEqual({
+          way,
+          warnings: way === "files" ? ["CHANGES_DOUBTFUL"] : [],
+        });
+        expect(result.report.table(`${scenario.name}.counted twice`)).toMatchObject({ way: "compare", inserted: 1 });
+        await expectEqual("counted twice");
+      }
+      expect(seen).toHaveBeenCalled();
+      seen.mockImplementation(() => undefined);
+      await scenario.iceberg("counted twice", `INSERT INTO $t ${only("62, 'x'")}`);
+      expect(await loadFiles("counted twice")).toMatchObject({ inserted: 1 });
+      await scenario.iceberg("counted twice", `INSERT INTO $t ${only("63, 'x'")}`);
+      expect(await scenario.loaded("counted twice", asked("compare"))).toMatchObject({ way: "compare", read: 31 });
+      await expectEqual("counted twice");
+    } finally {
+      seen.mockRestore();
+    }
+  });
+});
+
+test("of a great table auto reads the touched files, unless they are most of it", async () => {
+  await makeTable("great", "PARTITIONED BY (region)");
+  const great = async (change: string) => {
+    await scenario.iceberg("great", change);
+    // Summaries are believed here: what follows reads the manifests.
+    await scenario.changeSummary("great", { "total-files-size": String(100 * 1024 * 1024) });
+    const report = await scenario.loaded("great");
+    await expectEqual("great");
+    return report;
+  };
+  const little = await great("UPDATE $t SET price = 0 WHERE id = 1");
+  expect(little).toMatchObject({
+    way: "files",
+    updated: 1,
+    reason: expect.stringMatching(/^\d+ % of both snapshots' bytes/),
+  });
+  const all = await great("UPDATE $t SET price = 1");
+  expect(all).toMatchObject({ way: "compare", reason: expect.stringContaining("comparing them is cheaper") });
+});
+
 /** One JVM for all of them. */
 async function equalityDeletes(...deletes: readonly (readonly [string, string, string])[]): Promise<void> {
   const java = await findJava();
@@ -309,7 +381,16 @@ test("Iceberg leaves out the files that the report says aren't read, also by buc
   );
   expect(planned.reduce((sum, files) => sum + files, 0)).toBe(touched.read.files);
   expect(touched.read.files).toBeLessThan(touched.total.files / 2);
-  await loadFiles("planned");
+  const plan = await scenario.loaded("planned", { ...FILES, mode: "plan" });
+  const { read, total } = touched;
+  const reads = { files: read.files, ofFiles: total.files, bytes: read.bytes, ofBytes: total.bytes };
+  expect(plan.details.reads).toEqual({
+    ...reads,
+    partitions: read.partitions,
+    ofPartitions: total.partitions,
+    touchedFiles: touched.touched.files,
+  });
+  expect(await loadFiles("planned")).toMatchObject(reads);
 });
 
 async function openTable(table: string): Promise<Source> {
