@@ -87,6 +87,8 @@ export interface AwsCall {
   readonly deniedCode: string;
   /** The permission that is likely missing, e.g. `secretsmanager:GetSecretValue`. */
   readonly permission: string;
+  /** Another way, for whoever didn't mean to call AWS. */
+  readonly instead?: string;
 }
 
 /**
@@ -113,7 +115,7 @@ export function awsFailure(error: unknown, call: AwsCall): UserError {
   const status = awsErrorStatus(error);
   if (/region is missing/i.test(text)) {
     return new UserError("AWS_REGION_MISSING", `No AWS region is set for ${call.doing}`, {
-      hint: "Set `region` in glue-connect.config.ts, AWS_REGION, or a region in the AWS profile",
+      hint: `Set \`region\` in glue-connect.config.ts, AWS_REGION, or a region in the AWS profile${call.instead === undefined ? "" : `. ${call.instead}`}`,
       exitCode: ExitCode.configuration,
       cause: error,
     });

@@ -60,7 +60,7 @@ async function listed(context: Context, wanted: (table: string) => boolean): Pro
   const { args } = context;
   const settings =
     args.connection === undefined
-      ? { host: "embedded", port: undefined, database: args.database_name, secret: undefined }
+      ? { host: "embedded", port: undefined, database: args.database_name, secret: undefined, mustExist: true }
       : postgresSettings(await findConnection(context, args.connection, args.database_name), args.database_name);
   const connection = await context.postgres(settings);
   await using session = await connect(context, connection);

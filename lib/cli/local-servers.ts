@@ -1,5 +1,6 @@
 import { UserError } from "../errors.js";
 import type { SparkNeeds } from "../glue/context.js";
+import type { EmbeddedPostgres } from "../glue/index.js";
 import type { SparkEndpoint } from "../glue/spark-session.js";
 import type { CassandraConnection } from "../keyspaces/connection.js";
 import type { Logger } from "../logger.js";
@@ -14,7 +15,7 @@ export interface LocalServers {
   /** @param needs with an `s3://` location the server has the jars for S3, with Cassandra its connector. */
   spark(needs: SparkNeeds): Promise<SparkEndpoint>;
   /** @param database made when it isn't there; default: the server's own. */
-  postgres(database: string | undefined): Promise<PostgresConnection>;
+  readonly postgres: EmbeddedPostgres;
   cassandra(): Promise<CassandraConnection>;
 }
 
@@ -51,13 +52,13 @@ export function localServers(log: Logger, signal: AbortSignal, version?: SparkVe
       tell("Cassandra", port, started);
       return { contactPoints: [host], port, localDataCenter, username, password, tls: false };
     },
-    async postgres(database) {
+    async postgres(database, { create } = { create: true }) {
       const { ensurePostgres } = await import("../targets/index.js");
       const { host, port, user, password, database: own, started } = await ensurePostgres(options);
       tell("PostgreSQL", port, started);
       const server: PostgresConnection = { host, port, user, password, database: own };
       if (database === undefined || database === own) return server;
-      await createDatabase(server, database);
+      if (create) await createDatabase(server, database);
       return { ...server, database };
     },
   };

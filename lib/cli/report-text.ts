@@ -59,7 +59,9 @@ function tableText(name: string, table: TableReportJson, report: RunReportJson, 
   }
   for (const [detail, value] of Object.entries(table.details)) add(words(detail), inWords(value));
   for (const statement of table.ddl) add("DDL", statement);
-  if (table.error !== undefined) add("error", `${table.error.code}: ${table.error.message}`);
+  if (table.error !== undefined) {
+    add("error", [`${table.error.code}: ${table.error.message}`, ...table.error.problems].join("; "));
+  }
   const head = `${style.bold(printable(`${name}${target}`))}  ${mark(table, style)}`.trimEnd();
   return rows.length === 0 ? head : `${head}\n${twoColumns(rows, width)}`;
 }

@@ -49,6 +49,8 @@ export interface PostgresSettings {
   readonly sslMode?: string | undefined;
   /** Absolute path of a PEM file with the authorities to trust, here and on every executor; without a mode: `verify-full`. */
   readonly sslRootCertificate?: string | undefined;
+  /** Of host `embedded`: the database must be there already, as one that is read from; by default a missing one is made. */
+  readonly mustExist?: boolean;
 }
 
 /** What a job will ask of Spark, for a server that is started for it. */

@@ -14,6 +14,7 @@ export * from "./many-tables.js";
 export { createMetadataTable, type MetadataKey } from "./metadata.js";
 export type { RunEnvironment, StepEvent } from "./open-run.js";
 export { GlueJob } from "./ported-job.js";
+export type { EmbeddedPostgres } from "./postgres-settings.js";
 export { processMark } from "./process-mark.js";
 export * from "./report.js";
 export * from "./run-job.js";

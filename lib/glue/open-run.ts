@@ -3,7 +3,6 @@ import type { AwsOptions } from "../aws.js";
 import { ExitCode, UserError } from "../errors.js";
 import type { CassandraConnection } from "../keyspaces/connection.js";
 import { type Logger, type LogLevel, silentLogger } from "../logger.js";
-import type { PostgresConnection } from "../postgres/connection.js";
 import type { HeaderProvider, SparkSession } from "../spark/index.js";
 import { createObjectStore } from "../storage/create-object-store.js";
 import type { SparkPackage } from "../targets/aws/packages.js";
@@ -13,7 +12,7 @@ import { createSparkCatalog } from "./catalog/spark-catalog.js";
 import type { JobContext, KeptLogLine, RunMode, Secrets, SparkNeeds } from "./context.js";
 import { describeFailure } from "./failure.js";
 import { createMetadataTable } from "./metadata.js";
-import { EMBEDDED_HOST, resolvePostgres } from "./postgres-settings.js";
+import { EMBEDDED_HOST, type EmbeddedPostgres, resolvePostgres } from "./postgres-settings.js";
 import { RunReport } from "./report.js";
 import { SecretMask } from "./secret-mask.js";
 import { createSecrets } from "./secrets.js";
@@ -45,7 +44,7 @@ export interface RunEnvironment {
   /** Wins over the database of the configuration. */
   readonly postgresUrl?: string;
   /** Starts or finds the local PostgreSQL; asked when a configuration says host `embedded`. */
-  readonly embeddedPostgres?: (database: string | undefined) => Promise<PostgresConnection>;
+  readonly embeddedPostgres?: EmbeddedPostgres;
   /** Starts or finds the local Cassandra; asked when a job's cluster is `embedded`. */
   readonly embeddedCassandra?: () => Promise<CassandraConnection>;
   /** Which catalog names the tables. Default: Glue's when `sparkRemote` is an address, Spark's own when one is started. */

@@ -8,12 +8,21 @@ import { credentials } from "./secrets.js";
 export const EMBEDDED_HOST = "embedded";
 const DEFAULT_PORT = 5432;
 
+/**
+ * Starts the local PostgreSQL, or finds the one that is up.
+ *
+ * @param options `create`: whether a database that isn't there is made; default: yes.
+ */
+export type EmbeddedPostgres = (
+  database: string | undefined,
+  options?: { readonly create: boolean },
+) => Promise<PostgresConnection>;
+
 /** Where connections can come from, besides the configuration. */
 export interface PostgresSources {
   /** `--postgres-url`. */
   readonly url: string | undefined;
-  /** Starts the local server, or finds the one that is up; makes the database when it isn't there. */
-  readonly embedded: ((database: string | undefined) => Promise<PostgresConnection>) | undefined;
+  readonly embedded: EmbeddedPostgres | undefined;
   readonly secrets: Secrets;
 }
 
@@ -39,7 +48,7 @@ export async function resolvePostgres(
         },
       );
     }
-    return sources.embedded(settings.database);
+    return sources.embedded(settings.database, { create: settings.mustExist !== true });
   }
   const { database, secret, login: given } = settings;
   const { tls, problems } = configuredTls(settings);

@@ -3,7 +3,7 @@ import { type ArgDefinitions, type ArgValues, type ParsedArguments, parseArgumen
 import type { Job } from "./define-job.js";
 import { describeFailure, type Failure } from "./failure.js";
 import { openRun, type RunEnvironment } from "./open-run.js";
-import { type ErrorReport, RunReport } from "./report.js";
+import { type ErrorReport, RunReport, type TableReport } from "./report.js";
 
 /** How a run ended. */
 export interface RunResult {
@@ -65,17 +65,26 @@ function isCommandLine(input: readonly string[] | ParsedArguments<unknown>): inp
 function succeeded(report: RunReport): RunResult {
   const failures = [...report.tables].filter(([, table]) => table.status === "FAILED");
   if (failures.length > 0) {
-    const error: ErrorReport = {
-      code: "TABLES_FAILED",
-      message: `${failures.length} of ${report.tables.size} tables failed`,
-      problems: failures.map(([name, table]) => (table.error === undefined ? name : `${name}: ${table.error.message}`)),
-    };
-    report.finish("FAILED", error, "DONE");
+    report.finish("FAILED", tablesFailed(failures, report.tables.size), "DONE");
     return { report, exitCode: ExitCode.failed };
   }
   report.finish("SUCCEEDED");
   const exitCode = report.mode === "plan" && report.hasChanges ? ExitCode.changes : ExitCode.ok;
   return { report, exitCode };
+}
+
+/** What each of them has to say, and what to do about it: once where that is the same for all. */
+function tablesFailed(failures: readonly (readonly [string, TableReport])[], of: number): ErrorReport {
+  const hints = new Set(failures.map(([, { error }]) => error?.hint));
+  const [hint] = hints.size === 1 ? hints : [];
+  const problems = failures.flatMap(([name, { error }]) => {
+    if (error === undefined) return [name];
+    const lines = [error.message, ...error.problems];
+    if (hint === undefined && error.hint !== undefined) lines.push(`what to do: ${error.hint}`);
+    return lines.map((line) => (line.startsWith(`${name}: `) ? line : `${name}: ${line}`));
+  });
+  const message = `${failures.length} of ${of} tables failed`;
+  return { code: "TABLES_FAILED", message, problems, ...(hint === undefined ? {} : { hint }) };
 }
 
 function failed(report: RunReport, error: unknown, failure: Failure): RunResult {

@@ -116,7 +116,7 @@ export function connectionError(error: unknown, connection: PostgresConnection):
       "POSTGRES_AUTHENTICATION_FAILED",
       `${where} refuses user ${JSON.stringify(connection.user)}: ${text}`,
       {
-        hint: "Check username and password in the secret, and pg_hba.conf or the security group on the server",
+        hint: "Check username and password (in the secret, or in --postgres-url), and pg_hba.conf or the security group on the server",
         exitCode: ExitCode.configuration,
         cause: error,
       },
@@ -127,7 +127,7 @@ export function connectionError(error: unknown, connection: PostgresConnection):
       "POSTGRES_DATABASE_NOT_FOUND",
       `${where} has no database ${JSON.stringify(connection.database)}`,
       {
-        hint: "Check aurora_db_name, or create the database",
+        hint: "Check the database's name, or create it",
         exitCode: ExitCode.configuration,
         cause: error,
       },

@@ -20,7 +20,11 @@ const ICEBERG_CATALOG = "glue_connect_catalog";
 export function createGlueCatalog(aws: AwsOptions): DataCatalog {
   const client = new GlueClient(awsClientConfig(aws));
   const failure = (error: unknown, doing: string, permission: string) =>
-    awsFailure(error, { service: "Glue", doing, deniedCode: "CATALOG_ACCESS_DENIED", permission });
+    awsFailure(error, {
+      ...{ service: "Glue", doing, deniedCode: "CATALOG_ACCESS_DENIED", permission },
+      instead:
+        "Or are the tables in Spark's own catalog? Where Spark is given (--remote, SPARK_REMOTE), Glue's is asked, unless there is --catalog spark",
+    });
   return {
     kind: "glue",
     async tables(database) {

@@ -28,6 +28,20 @@ export function tableFilter(patterns: string | undefined, argument = "tables"): 
   return (table) => (include.length === 0 || any(include, table)) && !any(exclude, table);
 }
 
+/**
+ * The names among the patterns that no table has: a name without `*` and `?` is meant to be one.
+ *
+ * @example
+ * namesWithoutTable("orders,acount,tmp_*", ["orders", "account"]); // ["acount"]
+ */
+export function namesWithoutTable(patterns: string | undefined, tables: readonly string[]): readonly string[] {
+  const known = new Set(tables.map((table) => table.toLowerCase()));
+  return (patterns ?? "")
+    .split(",")
+    .map((name) => name.trim())
+    .filter((name) => /^[^!*?]+$/.test(name) && !known.has(name.toLowerCase()));
+}
+
 function toRegExp(pattern: string): RegExp {
   const source = pattern
     .replaceAll(/[.+^${}()|[\]\\]/g, "\\$&")

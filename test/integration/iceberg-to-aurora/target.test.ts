@@ -271,6 +271,46 @@ test("a role with only the documented grants loads, and one whose rows a policy 
   }
 });
 
+test("whoever reads meanwhile waits for nothing, and sees all of the old rows until all of the new ones are there", async () => {
+  await makeTable("read");
+  await scenario.loaded("read", KEY);
+  const reader = new pg.Client(scenario.servers.postgresUrl);
+  await reader.connect();
+  try {
+    await reader.query("SET lock_timeout = '1ms'");
+    const seen = async () => {
+      const { rows } = await reader.query<{ row: string }>(
+        `SELECT id || '|' || name AS row FROM ${scenario.target("read")} ORDER BY 1`,
+      );
+      return rows.map(({ row }) => row);
+    };
+    for (const type of ["incremental", "full"]) {
+      const before = await seen();
+      await scenario.iceberg(
+        "read",
+        "DELETE FROM $t WHERE id = (SELECT min(id) FROM $t)",
+        "UPDATE $t SET name = concat(name, '!') WHERE id = 3",
+        "INSERT INTO $t SELECT max(id) + 1, 'new' FROM $t",
+      );
+      const during = new Map<string, readonly string[]>();
+      await scenario.loaded("read", {
+        item: { ...KEY.item, "db_load.aurora_data_load_type": type },
+        onStep: async ({ name, phase }) => void during.set(`${name} ${phase}`, await seen()),
+      });
+      expect([...during.keys()]).toEqual(expect.arrayContaining(["insert end", "commit start", "commit end"]));
+      const after = await seen();
+      expect(after).toEqual(await scenario.sourceRows("read", ["id", "name"]));
+      expect(after).not.toEqual(before);
+      for (const [moment, rows] of during) {
+        const committed = moment === "commit end" || moment.startsWith("write the snapshot file");
+        expect({ type, moment, rows }).toEqual({ type, moment, rows: committed ? after : before });
+      }
+    }
+  } finally {
+    await reader.end();
+  }
+});
+
 describe("two runs at once", () => {
   test("the second is refused as Glue refuses it, and the first goes on", async () => {
     await makeTable("twice");

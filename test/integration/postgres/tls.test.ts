@@ -1,6 +1,8 @@
 import { chmodSync, chownSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, inject, test, vi } from "vitest";
+import job from "../../../jobs/iceberg-to-aurora/job.js";
+import { runJob } from "../../../lib/glue/index.js";
 import { parsePostgresUrl } from "../../../lib/glue/postgres-settings.js";
 import { PostgresSession, type PostgresTls, writeStaging } from "../../../lib/postgres/index.js";
 import * as f from "../../../lib/spark/functions/index.js";
@@ -8,6 +10,7 @@ import { SparkSession } from "../../../lib/spark/index.js";
 import { ensurePostgres, type LocalPostgres, stopPostgres } from "../../../lib/targets/local/postgres.js";
 import { serviceAccount } from "../../../lib/targets/local/postgres-account.js";
 import { makeCertificates } from "../../support/certificates.js";
+import { IcebergScenario } from "../../support/iceberg-scenario.js";
 
 let folder: string;
 let home: string;
@@ -154,6 +157,33 @@ describe.each(["COPY", "JDBC"] as const)("Spark's executors, by %s,", (writer) =
   ])("can't write %s", async (_name, tls, message) => {
     await expect(write(tls(), "never")).rejects.toThrow(message);
   });
+});
+
+test("iceberg-to-aurora goes by the TLS settings of its configuration item, in the job and on the executors", async () => {
+  await using scenario = await IcebergScenario.create();
+  await using session = await connect({ mode: "require" });
+  await session.query(`CREATE SCHEMA ${scenario.name}`);
+  const secret = join(folder, "secret.json");
+  writeFileSync(secret, JSON.stringify({ username: server.user, password: server.password }));
+  await scenario.iceberg("orders", "CREATE TABLE $t (id BIGINT) USING iceberg", "INSERT INTO $t VALUES (1), (2)");
+  const load = async (mode: string | undefined, certificate: string | undefined) => {
+    const item = await scenario.writeItem("orders", {
+      "db_load.aurora_host": server.host,
+      "db_load.aurora_port": server.port,
+      "db_load.aurora_db_name": server.database,
+      "db_load.aurora_secret": `file:${secret}`,
+      "db_load.aurora_ssl_mode": mode,
+      "db_load.aurora_ssl_root_certificate": certificate,
+      "db_load.primary_key": "id",
+    });
+    const { exitCode, report } = await runJob(job, scenario.argv(item), { sparkRemote: inject("sparkRemote") });
+    return { exitCode, code: report.toJSON().error?.code };
+  };
+  // The default on this machine.
+  expect(await load(undefined, undefined)).toEqual({ exitCode: 66, code: "POSTGRES_TLS_REQUIRED" });
+  expect(await load("verify-full", otherAuthority)).toEqual({ exitCode: 66, code: "POSTGRES_CERTIFICATE_REFUSED" });
+  expect(await load("verify-full", authority)).toEqual({ exitCode: 0, code: undefined });
+  expect((await session.query(`SELECT 1 FROM ${scenario.name}.orders`)).count).toBe(2);
 });
 
 describe("a server without TLS", () => {

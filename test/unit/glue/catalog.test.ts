@@ -3,7 +3,7 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { createGlueCatalog } from "../../../lib/glue/catalog/glue-catalog.js";
-import { tableFilter } from "../../../lib/glue/index.js";
+import { namesWithoutTable, tableFilter } from "../../../lib/glue/index.js";
 import { AWS_TEST_OPTIONS } from "../../support/aws.js";
 
 describe("tableFilter", () => {
@@ -23,6 +23,12 @@ describe("tableFilter", () => {
   test("an empty pattern is refused", () => {
     expect(() => tableFilter("a,,b")).toThrow(/empty pattern/);
     expect(() => tableFilter("!")).toThrow(/empty pattern/);
+  });
+
+  test("a plain name that no table has is told", () => {
+    const tables = ["orders", "Account"];
+    expect(namesWithoutTable("orders, acount ,account,tmp_*,!old", tables)).toEqual(["acount"]);
+    expect(namesWithoutTable(undefined, tables)).toEqual([]);
   });
 });
 

@@ -111,13 +111,29 @@ describe("runJob", () => {
         report.table("good").inserted = 1;
         const bad = report.table("bad");
         bad.status = "FAILED";
-        bad.error = { code: "X", message: "no such column", problems: [] };
+        bad.error = { code: "X", message: "bad: no such columns", problems: ["a", "b"], hint: "Look at it" };
+        if (report.jobName !== "both") return;
+        const worse = report.table("worse");
+        worse.status = "FAILED";
+        worse.error = { code: "Y", message: "it is gone", problems: [], hint: "Restore it" };
       },
     });
     const { report, exitCode } = await runJob(job, NAME);
     expect(exitCode).toBe(ExitCode.failed);
     expect(report.state).toBe("FAILED");
-    expect(report.error?.problems).toEqual(["bad: no such column"]);
+    expect(report.error).toEqual({
+      code: "TABLES_FAILED",
+      message: "1 of 2 tables failed",
+      problems: ["bad: no such columns", "bad: a", "bad: b"],
+      hint: "Look at it",
+    });
+    const both = (await runJob(job, ["--JOB_NAME", "both"])).report.error;
+    expect(both?.hint).toBeUndefined();
+    expect(both?.problems.slice(-3)).toEqual([
+      "bad: what to do: Look at it",
+      "worse: it is gone",
+      "worse: what to do: Restore it",
+    ]);
     expect(report.table("good").status).toBe("SUCCEEDED");
   });
 
