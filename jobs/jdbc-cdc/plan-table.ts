@@ -12,7 +12,15 @@ import { type Decision, decide, versioned } from "./decision.js";
 import type { TableOutput } from "./output.js";
 import type { Snapshots } from "./snapshots.js";
 import { findTable, type Source } from "./sources.js";
-import { type Details, detailsOf, knownDetails, schemaDifferences, UNSHOWN, type Watermark } from "./state.js";
+import {
+  type Details,
+  detailsOf,
+  knownDetails,
+  lastTakenBy,
+  schemaDifferences,
+  UNSHOWN,
+  type Watermark,
+} from "./state.js";
 import { type LoadPlan, looksForDeleted, nothingNew, TableLoad, tableAltered, timestampOf } from "./table-load.js";
 import { capOf, fixWindow, refuseSpecial, specialColumns, type Window, windowSql } from "./window.js";
 
@@ -69,7 +77,7 @@ export async function loadTable(parts: LoadParts, run: TableRun, source: Source)
   }
   await interruptAbandoned(parts, opened);
   // A snapshot older than the state would bring back what is over.
-  const notBefore = BigInt(opened.state?.watermark?.takenAt ?? 0);
+  const notBefore = lastTakenBy(opened.state?.watermark ?? null);
   await parts.snapshots.use(source.connection, notBefore, async (snapshot) => {
     // As the snapshot has it: it may have been altered since it was listed.
     const table = await findTable(

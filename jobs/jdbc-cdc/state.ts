@@ -9,8 +9,10 @@ import type { BatchState } from "../../lib/storage/index.js";
 export type Watermark = {
   /** The greatest `updated_at` of the rows delivered; microseconds since 1970, UTC. */
   readonly to: string;
-  /** When the last batch's snapshot was taken, by PostgreSQL's clock; microseconds since 1970. */
+  /** Just before the last batch's snapshot was taken, by PostgreSQL's clock; microseconds since 1970. Grows with every batch. */
   readonly takenAt: string;
+  /** Just after it was taken, see {@link lastTakenBy}. */
+  readonly takenBy: string;
   /** Of that snapshot: rows written by this transaction or later ones may have been unseen. */
   readonly xmin: string;
   /** The cluster that numbers are of. */
@@ -29,6 +31,16 @@ export type Watermark = {
   /** Stands for the details, see {@link digestOf}: an output that is at another batch than the state has no others. */
   readonly shape: string;
 };
+
+/**
+ * A snapshot is later than the last batch's when the clock was read for it after this time, microseconds since 1970: a run that pauses
+ * between reading the clock and taking its snapshot sees more than the time before it says.
+ */
+export function lastTakenBy(watermark: Watermark | null): bigint {
+  // An earlier release kept only the time before.
+  const known: Partial<Watermark> = watermark ?? {};
+  return BigInt(known.takenBy ?? known.takenAt ?? 0);
+}
 
 /** With `--late_rows clock`: transactions that have begun, but don't show it yet. */
 export const UNSHOWN = 1_000_000n;

@@ -106,7 +106,7 @@ export class TableLoad {
 
   /** Writes and publishes the batch; gives it up when nothing is new. */
   async run(batch: Batch<Watermark>): Promise<void> {
-    const { context, run, source, output, removed, opened, decision } = this.#plan;
+    const { context, run, source, output, opened, decision } = this.#plan;
     const { storage, log } = context;
     const kept = this.#keptMarks();
     const marks = kept === undefined ? 0 : await run.step("count kept marks", () => kept.count());
@@ -146,9 +146,10 @@ export class TableLoad {
         ? await this.#afterBackfill(batch, decision, keysAfter)
         : await this.#after(batch, keysAfter);
     await run.step("check that the table is as it was", () => this.#checkUnaltered());
+    const remove = await this.#filesToRemove();
     const state = await batch.publish({
       add: written.rows > 0n,
-      remove: removed,
+      remove,
       commit: output.commit({
         plan: this.#plan,
         attempt: written.rows > 0n ? batch.attempt : null,
@@ -158,8 +159,15 @@ export class TableLoad {
       details: this.#detailsAfter(),
     });
     this.#report.stateAfter = timestampOf(state.watermark);
-    if (removed.length > 0) this.#report.details.filesReplaced = removed.length;
+    if (remove.length > 0) this.#report.details.filesReplaced = remove.length;
     log.info(`${source.name}: ${this.#report.inserted} rows written, ${deleted} keys deleted`);
+  }
+
+  /** A full load discards a dead run's batch; if that run was only slow, it may have moved files of it until this batch began. */
+  async #filesToRemove(): Promise<readonly string[]> {
+    const { decision, output, opened, removed } = this.#plan;
+    if (decision.kind !== "full" || !output.partitioned) return removed;
+    return await output.filesToRemove(decision, opened.state === undefined);
   }
 
   #detailsAfter(): JsonValue {
@@ -228,6 +236,7 @@ export class TableLoad {
     const watermark: Watermark = {
       to: String(to),
       takenAt: String(this.#form.batchAt),
+      takenBy: String(max(snapshot.takenBy, this.#form.batchAt)),
       xmin: String(snapshot.xmin),
       system: snapshot.system,
       settled: context.args.late_rows === "clock" && isSettled(snapshot.writers, to),

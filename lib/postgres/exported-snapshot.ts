@@ -23,6 +23,8 @@ export class ExportedSnapshot implements AsyncDisposable {
   readonly connection: PostgresConnection;
   /** By PostgreSQL's clock, just before it was taken; microseconds since 1970. */
   readonly takenAt: bigint;
+  /** The same just after it was taken: a snapshot for which the clock was read later sees all that this one sees. */
+  readonly takenBy: bigint;
   /** Every transaction before this one was over, with the epoch of the 32-bit counter. */
   readonly xmin: bigint;
   /** No transaction from this one on is seen. */
@@ -48,6 +50,7 @@ export class ExportedSnapshot implements AsyncDisposable {
   }) {
     this.connection = parts.connection;
     this.takenAt = BigInt(parts.found.taken);
+    this.takenBy = BigInt(parts.found.taken_by);
     this.xmin = BigInt(parts.found.xmin);
     this.xmax = BigInt(parts.found.xmax);
     this.system = parts.system;
@@ -75,9 +78,11 @@ export class ExportedSnapshot implements AsyncDisposable {
         .then(({ rows }) => rows[0]?.system ?? null)
         .catch(() => null);
       await holder.query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
+      // The clock is read once more when the statement runs, which is after its snapshot was taken.
       const found = onlyRow(
         await holder.query<Found>(
           `SELECT pg_catalog.pg_export_snapshot() AS name, $1::text AS taken,
+                  ${MICROS("clock_timestamp()")}::text AS taken_by,
                   txid_snapshot_xmin(s)::text AS xmin, txid_snapshot_xmax(s)::text AS xmax,
                   current_setting('server_version_num')::int AS version
              FROM txid_current_snapshot() AS s`,
@@ -169,6 +174,7 @@ export interface SnapshotOptions {
 interface Found {
   readonly name: string;
   readonly taken: string;
+  readonly taken_by: string;
   readonly xmin: string;
   readonly xmax: string;
   readonly version: number;

@@ -19,7 +19,10 @@ export interface SourceTable {
   /** `r` table, `p` partitioned table, `v` view, `m` materialized view, `f` foreign table. */
   readonly kind: string;
   readonly columns: readonly SourceColumn[];
-  /** Columns of the primary key in key order; empty when there is none. */
+  /**
+   * Columns of the primary key in key order; empty when there is none, also where tables inherit from this one: theirs are keys of
+   * their own, which may hold the same values.
+   */
   readonly primaryKey: readonly string[];
   /** The tables that hold its rows, by oid: itself, its partitions, its children; none of a view. */
   readonly parts: readonly TablePart[];
@@ -85,7 +88,8 @@ export async function sourceTables(
                FROM pg_catalog.pg_index i
                CROSS JOIN LATERAL unnest(i.indkey) WITH ORDINALITY AS k(attnum, position)
                JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
-              WHERE i.indrelid = c.oid AND i.indisprimary AND k.position <= i.indnkeyatts), '[]') AS "primaryKey",
+              WHERE i.indrelid = c.oid AND i.indisprimary AND k.position <= i.indnkeyatts
+                AND NOT (c.relkind = 'r' AND EXISTS (SELECT FROM pg_catalog.pg_inherits h WHERE h.inhparent = c.oid))), '[]') AS "primaryKey",
             COALESCE((SELECT json_agg(json_build_object('oid', l.oid::text, 'file', l.relfilenode::text) ORDER BY l.oid)
                FROM tree JOIN pg_catalog.pg_class l ON l.oid = tree.oid
               WHERE tree.root = c.oid AND l.relkind IN ('r', 'm', 'f')), '[]') AS parts

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
 import job from "../../../jobs/jdbc-cdc/job.js";
 import { runJob } from "../../../lib/glue/index.js";
+import { createObjectStore } from "../../../lib/storage/index.js";
 import { JdbcScenario } from "../../support/jdbc-scenario.js";
 
 let s: JdbcScenario;
@@ -17,6 +18,15 @@ async function table(name: string, rows: string, key = "PRIMARY KEY"): Promise<v
     `CREATE TABLE ${name} (id int ${key}, v text, updated_at timestamptz)`,
     `INSERT INTO ${name} VALUES ${rows}`,
   );
+}
+
+/** Something that one run waits for and another one gives. */
+function signal() {
+  let give = () => {};
+  const given = new Promise<void>((resolve) => {
+    give = resolve;
+  });
+  return { given, give: () => give() };
 }
 
 describe("max_timestamps.csv", () => {
@@ -93,6 +103,33 @@ describe("max_timestamps.csv", () => {
 });
 
 describe("runs", () => {
+  test("a full load takes the place of files, too, that a slower run moves while it begins", async () => {
+    await table("slow", "(1, 'a', '2026-03-01Z')");
+    const [waiting, woken, moved] = [signal(), signal(), signal()];
+    const slow = s.run(["--tables", "slow"], {
+      onStep: async ({ name, phase }) => {
+        if (name !== "move a file") return;
+        if (phase === "end") return moved.give();
+        waiting.give();
+        await woken.given;
+      },
+    });
+    await Promise.race([waiting.given, slow]);
+    // As if it had been silent until its lease ran out.
+    await createObjectStore().delete(s.uri("state/_glue_connect/jdbc-cdc/_lease/holder.json"));
+    const { report } = await s.run(["--tables", "slow", "--load_type", "full"], {
+      onStep: async ({ name, phase }) => {
+        if (name !== "store that the batch starts" || phase === "end") return;
+        woken.give();
+        await moved.given;
+      },
+    });
+    expect(report.toJSON().error).toBeUndefined();
+    expect(report.table("slow").details.filesReplaced).toBe(1);
+    expect((await slow).exitCode).not.toBe(0);
+    expect(await s.loaded("slow")).toEqual(["1|a"]);
+  });
+
   test("a second one at the same time is refused", async () => {
     await table("busy", "(1, 'a', '2026-03-01Z')");
     let second: Awaited<ReturnType<typeof s.run>> | undefined;

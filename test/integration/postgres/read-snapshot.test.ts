@@ -101,6 +101,32 @@ describe("a snapshot that many connections read", () => {
     expect(written).toBeGreaterThan(0);
   });
 
+  test("of two snapshots it is known which one sees more, also when one was slow to be taken", async () => {
+    await database.query(`CREATE TABLE ${schema}.seen (id int)`);
+    const { query } = PostgresSession.prototype;
+    let quick: ExportedSnapshot | undefined;
+    const spy = vi.spyOn(PostgresSession.prototype, "query").mockImplementation(async function (
+      this: PostgresSession,
+      ...args: Parameters<typeof query>
+    ) {
+      if (args[0].startsWith("BEGIN")) {
+        // The clock was read; now somebody else is quicker, and a row comes.
+        spy.mockRestore();
+        quick = await take();
+        await database.query(`INSERT INTO ${schema}.seen VALUES (1)`);
+      }
+      return await query.apply(this, args);
+    } as typeof query);
+    await using slow = await take();
+    await using earlier = quick;
+    const seen = async (snapshot: ExportedSnapshot | undefined) =>
+      (await snapshot?.query("counting", `SELECT id FROM ${schema}.seen`))?.length;
+    expect([await seen(earlier), await seen(slow)]).toEqual([0, 1]);
+    expect((earlier?.takenAt ?? 0n) > slow.takenBy).toBe(false);
+    await using later = await take();
+    expect(later.takenAt > slow.takenBy).toBe(true);
+  });
+
   test("a statement that fails spoils nothing, and the end of the snapshot is noticed", async () => {
     await database.query(`CREATE TABLE ${schema}.few AS SELECT 1 AS id`);
     const snapshot = await take();
@@ -153,8 +179,16 @@ describe("a snapshot that many connections read", () => {
     await database.query(
       `INSERT INTO ${schema}.days SELECT '2026-01-05'::date + i, i FROM generate_series(0, 70) AS i WHERE extract(day FROM '2026-01-05'::date + i) < 28`,
     );
+    await database.query(`CREATE TABLE ${schema}.parent (id int PRIMARY KEY)`);
+    await database.query(`CREATE TABLE ${schema}.child (PRIMARY KEY (id)) INHERITS (${schema}.parent)`);
     const all = await sourceTables(session, { schemas: [schema] });
     expect(all.map(({ name }) => name).filter((name) => name.startsWith("days"))).toEqual(["days"]);
+    // A key of the parent may be in the child once more.
+    const keys = all.flatMap(({ name, primaryKey }) => (/parent|child/.test(name) ? [[name, primaryKey]] : []));
+    expect(keys).toEqual([
+      ["child", ["id"]],
+      ["parent", []],
+    ]);
     await using snapshot = await take();
     const rows = readSnapshot(spark, snapshot, {
       columns: await columnsOf("days"),

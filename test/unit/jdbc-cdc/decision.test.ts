@@ -7,6 +7,7 @@ import {
   digestOf,
   type Format,
   isSettled,
+  lastTakenBy,
   lostColumns,
   schemaDifferences,
   type Watermark,
@@ -49,6 +50,7 @@ const details = (table: SourceTable, format: Format = "parquet"): Details =>
 const watermarkOf = (table: SourceTable): Watermark => ({
   to: String(TO),
   takenAt: String(TO + 100n),
+  takenBy: String(TO + 200n),
   xmin: "500",
   system: "7",
   settled: false,
@@ -308,6 +310,13 @@ describe("bounds", () => {
     // An earlier run went further than it could see.
     expect(isSettled(writers, TO + 1n)).toBe(false);
     expect(isSettled({ ...writers, allSeen: false }, TO)).toBe(false);
+  });
+
+  test("the next snapshot must be later than the end of taking the last one", () => {
+    const { takenBy, ...earlier } = watermarkOf(tableOf());
+    expect(lastTakenBy({ ...earlier, takenBy })).toBe(TO + 200n);
+    expect(lastTakenBy(earlier as Watermark)).toBe(TO + 100n);
+    expect(lastTakenBy(null)).toBe(0n);
   });
 });
 
