@@ -153,7 +153,7 @@ export function decide(
   };
 }
 
-const GONE = "the table is gone from the output";
+const GONE = "the output has no batch any more: the table is gone, or its snapshots have expired";
 const INCOMPARABLE = "the transactions of the last run can't be compared: another cluster, or too long ago";
 const LATE_UNKNOWN = "the last run went by the clock alone, and without a key its late rows can't be told";
 

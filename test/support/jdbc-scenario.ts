@@ -10,6 +10,11 @@ import { fixSession } from "../../lib/glue/incremental/index.js";
 import { type RunEnvironment, runJob } from "../../lib/glue/index.js";
 import { SparkSession } from "../../lib/spark/index.js";
 
+const README = readFileSync(join(import.meta.dirname, "../../jobs/jdbc-cdc/README.md"), "utf8");
+/** What the README says to read the latest row of each key with. */
+const LATEST = /```sql\n(SELECT [\s\S]*? FROM accounts[\s\S]*?)```/.exec(README)?.[1] ?? "";
+const NOT_DELETED = " AND NOT COALESCE(cdc_deleted, false)";
+
 /** Tables of a PostgreSQL database of their own (others' transactions don't hold its loads back), an output, the tracker and logs, in a folder of their own. */
 export class JdbcScenario implements AsyncDisposable {
   readonly spark: SparkSession;
@@ -153,13 +158,12 @@ export class JdbcScenario implements AsyncDisposable {
     return await this.#text(`SELECT ${columns} FROM ${this.output(table)}`);
   }
 
-  /** The latest row of each key, as the README says. */
+  /** The latest row of each key, by the query in the README; with `cdc_deleted` among the columns also of those that are gone. */
   async latest(table: string, columns = "id, v", key = "id"): Promise<string[]> {
     if (this.files(table).length === 0) return [];
-    return await this.#text(
-      `SELECT ${columns} FROM (SELECT *, row_number() OVER (PARTITION BY ${key} ORDER BY cdc_batch_at DESC NULLS LAST, updated_at DESC NULLS LAST) AS cdc_rank
-         FROM ${this.output(table)}) WHERE cdc_rank = 1`,
-    );
+    const query = columns.includes("cdc_deleted") ? LATEST.replace(NOT_DELETED, "") : LATEST;
+    const latest = query.replace("account_id", key).replace("FROM accounts", `FROM ${this.output(table)}`);
+    return await this.#text(`SELECT ${columns} FROM (${latest})`);
   }
 
   /** An Iceberg table of the output, as Spark SQL calls it. */

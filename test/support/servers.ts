@@ -87,7 +87,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
     // Spark is told where the emulator is; the jars can come meanwhile.
     let postgres: LocalPostgres;
     [postgres, emulator] = await Promise.all([
-      ensurePostgres({ ...options, ephemeral: true }),
+      ensurePostgres({ ...options, ephemeral: true, settings: { max_prepared_transactions: "4" } }),
       startAwsEmulator(),
       findJava(process.env).then((java) =>
         ensureSparkJars({ java, env: process.env, logger: progress, version, profile }),

@@ -59,19 +59,24 @@ describe("transactions that commit late", () => {
     await writer.query(`INSERT INTO ${name} VALUES (2, 'backdated', '2020-01-01Z')`);
     await writer.query("SAVEPOINT a");
     await writer.query(`INSERT INTO ${name} VALUES (4, 'in a subtransaction', '2020-01-01Z')`);
+    const other = await s.connect();
+    await other.query("BEGIN");
+    await other.query(`INSERT INTO ${name} VALUES (5, 'prepared', '2020-01-01Z')`);
+    await other.query(`PREPARE TRANSACTION '${name}'`);
     await s.sql(`INSERT INTO ${name} VALUES (3, 'seen', '2026-03-01 00:00:01Z')`);
     await s.load(name);
     expect(await s.loaded(name)).toEqual(["1|first", "3|seen"]);
     await writer.query("COMMIT");
-    await writer.end();
+    await other.query(`COMMIT PREPARED '${name}'`);
+    await Promise.all([writer.end(), other.end()]);
     await s.sql(`UPDATE ${name} SET v = 'without a new time' WHERE id = 1`);
-    expect((await s.load(name)).inserted).toBe(3);
-    const expected = ["2|backdated", "3|seen", "4|in a subtransaction"];
+    expect((await s.load(name)).inserted).toBe(4);
+    const expected = ["2|backdated", "3|seen", "4|in a subtransaction", "5|prepared"];
     expect(await s.loaded(name)).toEqual(["1|first", "1|without a new time", ...expected]);
     expect((await s.load(name)).reason).toBe("nothing new");
   });
 
-  test("sessions that the role may not see: their rows are found all the same", async () => {
+  test("sessions that the role may not see: their rows are found all the same, also where the clock was asked for", async () => {
     await table("hidden");
     const role = `r_${s.name}`;
     await s.sql(`CREATE ROLE ${role} LOGIN PASSWORD 'test'`, `GRANT SELECT ON hidden TO ${role}`);
@@ -80,13 +85,20 @@ describe("transactions that commit late", () => {
     const writer = await s.connect();
     try {
       const load = async () => {
-        const { report } = await s.run(["--tables", "hidden"], { postgresUrl: url.href });
+        const { report } = await s.run(["--tables", "hidden", "--late_rows", "clock"], { postgresUrl: url.href });
         expect(report.toJSON().error).toBeUndefined();
+        expect(report.toJSON().warnings).toContainEqual({
+          code: "TRANSACTIONS_UNSEEN",
+          message: expect.stringMatching(
+            /^hidden: the role may not see \d+ sessions .*; the next run looks for late rows by xmin$/,
+          ),
+        });
         return report.table("hidden");
       };
       await writer.query("BEGIN");
-      await writer.query("INSERT INTO hidden (id, v) VALUES (2, 'late')");
-      await s.sql("INSERT INTO hidden (id, v) VALUES (3, 'newer')");
+      // Before the end of the first load, so that the times alone would lose it.
+      await writer.query("INSERT INTO hidden VALUES (2, 'late', '2026-03-01 12:00Z')");
+      await s.sql("INSERT INTO hidden VALUES (3, 'newer', '2026-03-02Z')");
       await load();
       expect(await s.loaded("hidden")).toEqual(["1|first", "3|newer"]);
       await writer.query("COMMIT");

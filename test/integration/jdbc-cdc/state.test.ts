@@ -143,11 +143,20 @@ describe("runs", () => {
     expect(await s.loaded("busy")).toEqual(["1|a"]);
   });
 
-  test("plan writes nothing", async () => {
+  test("plan writes nothing, nor does a run whose table is altered while it is read", async () => {
     await table("planned", "(1, 'a', '2026-03-01Z'), (2, 'b', NULL)");
     const { report, exitCode } = await s.run(["--tables", "planned"], { mode: "plan" });
     expect(exitCode).toBe(2);
     expect(report.table("planned")).toMatchObject({ way: "everything", inserted: 2 });
+    expect(s.files("planned")).toEqual([]);
+    expect(s.tracker("planned")).toBeUndefined();
+    // Nor does a run that read a table which was altered meanwhile.
+    const altered = await s.run(["--tables", "planned"], {
+      onStep: async ({ name, phase }) => {
+        if (name === "write the rows" && phase === "end") await s.sql("ALTER TABLE planned ALTER v TYPE varchar(9)");
+      },
+    });
+    expect(altered.report.table("planned").error?.code).toBe("TABLE_ALTERED");
     expect(s.files("planned")).toEqual([]);
     expect(s.tracker("planned")).toBeUndefined();
     await s.load("planned");

@@ -201,6 +201,7 @@ describe("tables", () => {
       "5||true",
       "6|v6|false",
     ]);
+    expect(await s.latest("soft")).toEqual(await s.source("soft"));
     const { report } = await s.run(["--tables", "bag", "--deletes", "soft"]);
     expect(report.toJSON().warnings.map(({ code }) => code)).toContain("DELETES_NEED_KEY");
   });
