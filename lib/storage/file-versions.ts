@@ -1,7 +1,8 @@
-import { createHash, randomBytes } from "node:crypto";
+import { createHash } from "node:crypto";
 import { link, mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
 import path from "node:path";
 import { hasCode, type PlainFile, readPlain } from "./plain-file.js";
+import { nameInPlace, publishedNames, putInPlace, settle, temporaryName } from "./published-files.js";
 
 // Compare-and-set on files, without locks that a dead process would leave behind.
 //
@@ -11,9 +12,10 @@ import { hasCode, type PlainFile, readPlain } from "./plain-file.js";
 // place after the fact ("published"). A name is never given free: old versions shrink to their first line, because a
 // process that slept since version n must find n + 1 taken when it wakes up, however much happened since.
 //
-// A writer may die before it published, and one that wakes up late may publish an old version over a newer one. Both leave
-// a file with the content of an earlier version; readers know all of them by their hashes and aren't fooled. A file with
-// any other content was edited by the user, and then that is the object.
+// A writer may die before it published, and one that wakes up late may publish an old version over a newer one. Readers aren't
+// fooled: the file that is renamed into place keeps a second name in the folder, `2-<random>.copy`, which becomes `.done` when the
+// newest version was in place under it. So a file that stands there by its writer's lateness is told from one that the user has
+// put there, though it be with the same bytes: what the user wrote, brought back or deleted is the object.
 
 /** First line of a version's file; the content follows. */
 interface Header {
@@ -21,6 +23,8 @@ interface Header {
   readonly sha: string | null;
   /** Nothing was there before, so that the file may be missing because its writer died. */
   readonly fresh: boolean;
+  /** Who publishes it leaves the file a second name. Earlier releases didn't: there the same bytes count as published late. */
+  readonly named?: boolean;
 }
 
 /** What an object is now. */
@@ -70,7 +74,10 @@ export async function readVersioned(
     // What was published may be newer than what was found to be the newest: look again.
     if ((await newestVersion(file)) !== version) continue;
     if (newest === undefined) throw new Error(`${path.join(folderOf(file), String(version))} is damaged`);
-    return { version, content: await judge(file, version, newest, published) };
+    const { content, byUser } = await judge(file, version, newest, published);
+    // What was judged may have been a file that is overtaken by now, and its names with it.
+    if (byUser && (await readPlain(file, { body: false }))?.etag !== published?.etag) continue;
+    return { version, content };
   }
 }
 
@@ -85,16 +92,38 @@ async function judge(
   version: number,
   newest: Version,
   published: PlainFile | undefined,
-): Promise<PlainFile | undefined> {
+): Promise<{ readonly content: PlainFile | undefined; readonly byUser: boolean }> {
   const { header, body, modified } = newest;
   const content = header.sha === null ? undefined : { body, size: body.length, etag: `v${version}`, modified };
-  if (published === undefined) return header.fresh ? content : undefined;
-  const sha = hash(published.body);
-  if (sha === header.sha) return content;
-  for (let earlier = version - 1; earlier > 0; earlier--) {
-    if ((await readHeader(file, earlier))?.sha === sha) return content;
+  if (published === undefined) {
+    const byUser = header.fresh ? await wasDeleted(file, version) : header.sha !== null;
+    return { content: byUser ? undefined : content, byUser };
   }
-  return { ...published, etag: `v${version}+${published.etag}` };
+  const sha = hash(published.body);
+  if (sha === header.sha || (await isLate(file, version, published, sha))) return { content, byUser: false };
+  return { content: { ...published, etag: `v${version}+${published.etag}` }, byUser: true };
+}
+
+/** Whether a file that is missing, with a newest version that nothing was before, had been in place. */
+async function wasDeleted(file: string, version: number): Promise<boolean> {
+  // A deletion by this store may be published late, too.
+  if ((await readHeader(file, version - 1))?.sha === null) return false;
+  return (await publishedNames(folderOf(file))).some((name) => name.done && name.version === version);
+}
+
+/** Whether a file is an earlier version that stands there because a writer was late, or has died. */
+async function isLate(file: string, version: number, published: PlainFile, sha: string): Promise<boolean> {
+  const names = await publishedNames(folderOf(file));
+  const own = names.find((name) => name.etag === published.etag);
+  if (own !== undefined) {
+    const isAsWritten = (await readHeader(file, own.version))?.sha === sha;
+    return isAsWritten && !(own.done && names.some((name) => name.done && name.version > own.version));
+  }
+  for (let earlier = version - 1; earlier > 0; earlier--) {
+    const header = await readHeader(file, earlier);
+    if (header?.sha === sha && header.named !== true) return true;
+  }
+  return false;
 }
 
 /**
@@ -115,8 +144,12 @@ export async function writeVersion(
     // The plain content becomes a version too: a late publisher can't bring it back as the user's edit.
     const before = await readPlain(file);
     if (before?.etag !== over.content.etag) return undefined;
-    const first = await createVersion(folder, 1, before.body, { sha: hash(before.body), fresh: false });
-    if (first === undefined) return undefined;
+    const name = await nameInPlace(folder, file, before.etag);
+    const header = { sha: hash(before.body), fresh: false, named: name !== undefined };
+    if ((await createVersion(folder, 1, before.body, header)) === undefined) {
+      if (name !== undefined) await rm(name, { force: true });
+      return undefined;
+    }
     return writeVersion(file, { version: 1, content: before }, body);
   }
   const version = over.version + 1;
@@ -124,6 +157,7 @@ export async function writeVersion(
   const modified = await createVersion(folder, version, body ?? new Uint8Array(), {
     sha,
     fresh: over.content === undefined,
+    named: true,
   });
   if (modified === undefined) return undefined;
   await publish(file, version, body);
@@ -161,26 +195,19 @@ async function createVersion(
 
 /** Puts the content where everyone looks for it; when a newer version came meanwhile, that one's. */
 async function publish(file: string, version: number, body: Uint8Array | undefined): Promise<void> {
+  const folder = folderOf(file);
+  const overtaken: string[] = [];
   let current = { version, body };
   for (;;) {
-    if (current.body === undefined) {
-      await rm(file, { force: true });
-    } else {
-      const temporary = path.join(folderOf(file), temporaryName());
-      try {
-        const handle = await open(temporary, "wx");
-        try {
-          await handle.writeFile(current.body);
-        } finally {
-          await handle.close();
-        }
-        await rename(temporary, file);
-      } finally {
-        await rm(temporary, { force: true });
-      }
-    }
+    let name: string | undefined;
+    if (current.body === undefined) await rm(file, { force: true });
+    else name = await putInPlace(folder, file, current.version, current.body);
     const newest = await newestVersion(file);
-    if (newest <= current.version) return;
+    if (newest <= current.version) {
+      await settle(folder, current.version, name, overtaken);
+      return;
+    }
+    if (name !== undefined) overtaken.push(name);
     const newer = await readVersion(file, newest);
     // Gone means overtaken once more, and then it is the next one's to publish.
     if (newer !== undefined) current = { version: newest, body: newer.header.sha === null ? undefined : newer.body };
@@ -253,8 +280,4 @@ function headerLine(header: Header): Uint8Array {
 
 function hash(bytes: Uint8Array): string {
   return createHash("sha256").update(bytes).digest("hex");
-}
-
-function temporaryName(): string {
-  return `${randomBytes(8).toString("hex")}.tmp`;
 }

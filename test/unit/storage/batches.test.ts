@@ -1,6 +1,7 @@
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import {
   acquireLease,
@@ -66,6 +67,31 @@ describe("documented trackers", () => {
     await other.write("2026-03-02 10:00:00", "2026-03-01 10:00:00.34268");
     expect(await tracker.write("2026-03-03 10:00:00", "2026-03-01 10:00:00.34268")).toBe("2026-03-02 10:00:00");
     expect(await text(uri)).toBe("2026-03-02 10:00:00\n");
+  });
+
+  test("a value that an earlier run wrote counts when the user puts it back, and so does a second deletion", async () => {
+    const uri = `${place()}/orders.txt`;
+    const day = (number: number) => `2026-03-0${number} 10:00:00`;
+    const read = () => lineTracker(store, uri).read();
+    const write = async (number: number) => {
+      expect(await lineTracker(store, uri).write(day(number), await read())).toBeUndefined();
+    };
+    for (const number of [1, 2, 3, 4]) await write(number);
+    await writeFile(fileURLToPath(uri), `${day(1)}\n`);
+    expect(await read()).toBe(day(1));
+    for (const number of [5, 6]) {
+      await write(number);
+      await rm(fileURLToPath(uri));
+      expect(await read()).toBeNull();
+    }
+    const rows = new MaxTimestampsFile(store, `${place()}/max_timestamps.csv`);
+    await rows.tracker("a").write(day(1), null);
+    await rows.tracker("b").write(day(1), null);
+    const yesterday = await readFile(fileURLToPath(rows.uri));
+    await rows.tracker("a").write(day(2), day(1));
+    await rows.tracker("a").write(day(3), day(2));
+    await writeFile(fileURLToPath(rows.uri), yesterday);
+    expect(await new MaxTimestampsFile(store, rows.uri).tracker("a").read()).toBe(day(1));
   });
 
   test("a folder as Spark's text writer leaves it is read, and stays a folder", async () => {

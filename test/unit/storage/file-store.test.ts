@@ -1,11 +1,12 @@
 import { spawn } from "node:child_process";
-import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { link, mkdtemp, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createObjectStore, fileUriOfPath } from "../../../lib/storage/index.js";
+import { putInPlace } from "../../../lib/storage/published-files.js";
 import { objectStoreContract } from "./object-store-contract.js";
 
 let root: string;
@@ -48,20 +49,84 @@ describe("file store", () => {
     expect(await body(uri)).toBe("4");
   });
 
-  test("a file that a late writer put back to an earlier version deceives no reader", async () => {
+  /** An object that had these contents one after the other; the first was there without compare-and-set. */
+  async function written(...contents: readonly string[]) {
     const file = path.join(place(), "state");
     const uri = fileUriOfPath(file);
-    await store.put(uri, "1");
-    for (const next of ["2", "3", "4"]) await store.put(uri, next, { ifMatch: (await store.get(uri))?.etag ?? "" });
-    for (const stale of ["1", "2", "3"]) {
-      await writeFile(file, stale);
-      expect(await body(uri)).toBe("4");
+    await store.put(uri, contents[0] ?? "");
+    for (const next of contents.slice(1)) await store.put(uri, next, { ifMatch: (await store.get(uri))?.etag ?? "" });
+    return { file, uri, versions: path.join(path.dirname(file), ".state.versions") };
+  }
+
+  test("a file that a late writer put back to an earlier version deceives no reader", async () => {
+    const { file, uri, versions } = await written("1", "2", "3", "4");
+    for (const [version, stale] of [
+      [2, "2"],
+      [3, "3"],
+    ] as const) {
+      await putInPlace(versions, file, version, Buffer.from(stale));
+      expect([await readFile(file, "utf8"), await body(uri)]).toEqual([stale, "4"]);
     }
     await store.put(uri, "5", { ifMatch: (await store.get(uri))?.etag ?? "" });
     expect(await readFile(file, "utf8")).toBe("5");
     await store.delete(uri);
-    await writeFile(file, "4");
+    await putInPlace(versions, file, 4, Buffer.from("4"));
     expect(await store.get(uri)).toBeUndefined();
+  });
+
+  test("what a user brings back or deletes counts, though it had been there before", async () => {
+    const { file, uri } = await written("1", "2", "3", "4");
+    for (const earlier of ["3", "1", "2"]) {
+      await writeFile(file, earlier);
+      expect(await body(uri)).toBe(earlier);
+    }
+    await store.put(uri, "5", { ifMatch: (await store.get(uri))?.etag ?? "" });
+    await writeFile(`${file}.new`, "2");
+    await rename(`${file}.new`, file);
+    expect(await body(uri)).toBe("2");
+    await store.put(uri, "6", { ifMatch: (await store.get(uri))?.etag ?? "" });
+    await rename(file, `${file}.aside`);
+    for (const next of ["7", "8", "9"]) {
+      expect(await store.get(uri)).toBeUndefined();
+      await store.put(uri, next, { ifNoneMatch: true });
+      expect(await body(uri)).toBe(next);
+      if (next !== "9") await rm(file);
+    }
+    await rename(`${file}.aside`, file);
+    expect(await body(uri)).toBe("6");
+  });
+
+  test("an object whose writer died before it published is there, over nothing and over an earlier version", async () => {
+    const { file, uri, versions } = await written("1", "2");
+    const inPlace = async () => (await readdir(versions)).filter((name) => name.endsWith(".done"));
+    await rename(file, `${file}.before`);
+    const before = await inPlace();
+    await store.put(uri, "3", { ifNoneMatch: true });
+    // As it was in the moment before the new file was put in place.
+    for (const name of await inPlace()) await rm(path.join(versions, name));
+    await rm(file);
+    expect(await body(uri)).toBe("3");
+    for (const name of before) await link(`${file}.before`, path.join(versions, name));
+    await rename(`${file}.before`, file);
+    expect([await readFile(file, "utf8"), await body(uri)]).toEqual(["2", "3"]);
+  });
+
+  test("of versions that an earlier release made, a file with one's content counts as published late", async () => {
+    const { file, uri, versions } = await written("1", "2", "3");
+    for (const name of await readdir(versions)) {
+      const version = path.join(versions, name);
+      if (/\D/.test(name)) await rm(version);
+      else await writeFile(version, (await readFile(version, "utf8")).replace(',"named":true', ""));
+    }
+    await writeFile(file, "2");
+    expect(await body(uri)).toBe("3");
+    for (const next of ["4", "5"]) await store.put(uri, next, { ifMatch: (await store.get(uri))?.etag ?? "" });
+    const read = async (content: string) => {
+      await rm(file);
+      await writeFile(file, content);
+      return await body(uri);
+    };
+    expect([await read("3"), await read("4"), await read("mine")]).toEqual(["5", "4", "mine"]);
   });
 
   test("processes that are killed at any moment leave no half object, and lose no step of the counter", async () => {
