@@ -64,10 +64,13 @@ export function publishBatch({ spark, store, output, table, step }: Place): Publ
     }
     const { runId } = batch;
     const { schema, watermark } = commit;
-    await commitOnce({ spark, catalog, table, step }, { runId, schema, watermark, replace }, check, async (branch) => {
-      if (replace) await markFullLoad(spark, branch.table, runId);
-      await commitTo(spark, branch, commit);
-    });
+    await commitOnce({ spark, catalog, table, step }, { runId, schema, watermark, replace }, check, (branch) =>
+      commitTo(spark, branch, commit),
+    );
+    if (!replace) return;
+    // Only now: a load that is too late has ended above, and leaves the mark of the later one.
+    await check();
+    await step("mark the full load", () => markFullLoad(spark, catalog.table(table), runId));
   };
 }
 

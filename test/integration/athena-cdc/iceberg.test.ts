@@ -1,6 +1,8 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
+import { publishBatch } from "../../../jobs/athena-cdc/iceberg-output.js";
+import { createObjectStore } from "../../../lib/storage/index.js";
 import { AthenaScenario } from "../../support/athena-scenario.js";
 
 let s: AthenaScenario;
@@ -20,6 +22,12 @@ const load = (table: string, ...args: readonly string[]) => s.load(table, ...ICE
 const output = (table: string) => s.rows(`SELECT * FROM out.${table}`);
 const intent = (table: string) =>
   JSON.parse(readFileSync(join(s.folder, "cdc", "_glue_connect", "athena-cdc", `${table}.json`), "utf8")).intent;
+const dieAt = (table: string, step: string, at: "start" | "end", args: readonly string[] = ICEBERG) =>
+  s.run(["--tables", table, ...args], {
+    onStep: ({ name, phase }) => {
+      if (name === step && phase === at) throw new Error("died");
+    },
+  });
 
 async function create(table: string, columns: string, values: string): Promise<void> {
   await s.sql(table, `CREATE TABLE $t (${columns}) USING parquet`, `INSERT INTO $t VALUES ${values}`);
@@ -47,8 +55,53 @@ describe("athena-cdc to Iceberg", () => {
   test("rolled back to where no batch is left, everything comes again", async () => {
     const empty = await snapshot("WHERE parent_id IS NULL");
     await s.spark.sql(`CALL out.system.rollback_to_snapshot('bag', ${empty})`);
-    expect(await load("bag")).toMatchObject({ way: "full load", inserted: 4 });
+    const died = await dieAt("bag", "move main", "end");
+    expect(died.report.table("bag")).toMatchObject({ status: "FAILED", way: "full load", inserted: 4 });
+    expect((await load("bag")).inserted).toBe(0);
     expect(await output("bag")).toEqual(await s.source("bag"));
+  });
+
+  test("a full load that wakes up after a later one leaves the later one's mark", async () => {
+    let isOver = false;
+    const store = createObjectStore();
+    const publish = publishBatch({
+      ...{ spark: s.spark, store, output: s.uri("out"), table: "bag" },
+      step: async (name, work) => {
+        isOver ||= name === "commit to a branch";
+        return await work();
+      },
+    });
+    const commit = {
+      ...{ mode: "replace", database: "", fullLoad: "jr_late", attempt: null, key: [], clock: "updated_at" },
+      schema: [
+        ["id", "bigint"],
+        ["updated_at", "timestamp"],
+      ],
+      ...{ watermark: null, range: null },
+    };
+    const check = async () => {
+      if (isOver) throw new Error("taken over");
+    };
+    await expect(publish({ runId: "jr_late", add: [], remove: [], commit }, check)).rejects.toThrow("taken over");
+    await s.sql("bag", "INSERT INTO $t VALUES (3, TIMESTAMP'2026-03-03 10:00:00')");
+    expect((await load("bag")).inserted).toBe(1);
+    expect(await output("bag")).toEqual(await s.source("bag"));
+  });
+
+  test("a key of two columns, NULL in one of them; a backfill replaces its range", async () => {
+    s.keys("pairs.csv", "pairs,a", "pairs,b");
+    const none = "(NULL, 'x', 'n', TIMESTAMP'2026-03-01 10:00:00')";
+    const rows = (x: string, y: string) =>
+      `(1, 'x', '${x}', TIMESTAMP'2026-03-01 10:00:00'), (1, 'y', '${y}', TIMESTAMP'2026-03-01 10:00:00')`;
+    await create("pairs", "a BIGINT, b STRING, v STRING, updated_at TIMESTAMP", `${rows("z", "z")}, ${none}, ${none}`);
+    expect((await load("pairs")).inserted).toBe(4);
+    const next = "(2, 'x', 'next', TIMESTAMP'2026-03-02 10:00:00')";
+    await s.sql("pairs", `INSERT OVERWRITE $t VALUES ${rows("a", "z")}, ${none}, ${none}, ${next}`);
+    expect((await load("pairs")).inserted).toBe(2);
+    expect(await output("pairs")).toEqual(await s.source("pairs"));
+    await s.sql("pairs", `INSERT OVERWRITE $t VALUES ${rows("a", "y")}, ${none}, ${next}`);
+    expect(await load("pairs", "--from", "2026-03-01", "--to", "2026-03-01 12:00:00")).toMatchObject({ inserted: 3 });
+    expect(await output("pairs")).toEqual(await s.source("pairs"));
   });
 
   test("a change that Iceberg refuses is found before anything is stored, and a full refresh answers it", async () => {
@@ -82,12 +135,7 @@ describe("athena-cdc to Iceberg", () => {
 
   test("a batch is finished in the format that it was begun in; the files of an Iceberg table aren't deleted for Parquet's sake", async () => {
     await create("crossed", "id BIGINT, updated_at TIMESTAMP", "(1, TIMESTAMP'2026-03-01 10:00:00')");
-    const die = (args: readonly string[]) =>
-      s.run(["--tables", "crossed", ...args], {
-        onStep: ({ name, phase }) => {
-          if (name === "publish" && phase === "start") throw new Error("died");
-        },
-      });
+    const die = (args: readonly string[]) => dieAt("crossed", "publish", "start", args);
     expect((await die([])).exitCode).toBe(1);
     expect(intent("crossed").kind).toBe("publishing");
     expect(await load("crossed")).toMatchObject({ reason: "so far the output was parquet", inserted: 1 });
