@@ -1,5 +1,5 @@
 import { type BatchHistory, type StoredSchema, schemaChange } from "../../lib/glue/incremental/index.js";
-import { formatTrackerTime, parseTrackerTime } from "../../lib/storage/index.js";
+import { canonicalUri, formatTrackerTime, parseTrackerTime } from "../../lib/storage/index.js";
 import type { Settings } from "./settings.js";
 import { detailsOf, type Opened, type Watermark } from "./state.js";
 
@@ -27,7 +27,7 @@ export type Standing =
 
 /** What a decision goes by. */
 export interface Circumstances {
-  readonly settings: Pick<Settings, "full" | "fullBecause" | "lookback" | "format">;
+  readonly settings: Pick<Settings, "full" | "fullBecause" | "lookback" | "format" | "output">;
   /** Whether the table has a column updated_at. */
   readonly timed: boolean;
   /** Whether the table has a key; without one rows are told apart by all that is in them. */
@@ -46,9 +46,8 @@ export function decide(circumstances: Circumstances): Decision {
   if (settings.full) return everything(settings.fullBecause);
   if (!timed) return everything("the table has no column updated_at");
   const before = detailsOf(state);
-  if (before !== undefined && before.format !== settings.format) {
-    return everything(`so far the output was ${before.format}`);
-  }
+  const elsewhere = whyElsewhere(before, settings);
+  if (elsewhere !== undefined) return everything(elsewhere);
   if (settings.format === "parquet" && retyped(circumstances).length > 0) {
     return everything("a column's type changed, and Parquet files with both types can't be read together");
   }
@@ -104,6 +103,17 @@ function fromTable({ watermark }: { readonly watermark: string }, settings: Circ
   };
 }
 
+/** Why the output isn't what the last batch was written to; `undefined`: it is, or there was none. */
+function whyElsewhere(
+  before: ReturnType<typeof detailsOf>,
+  { format, output }: Circumstances["settings"],
+): string | undefined {
+  if (before === undefined) return undefined;
+  if (before.format !== format) return `so far the output was ${before.format}`;
+  const { place } = before;
+  return place === undefined || place === canonicalUri(output) ? undefined : `so far the output was at ${place}`;
+}
+
 /** Columns whose type isn't the one that rows of the output have, in words. */
 export function retyped({ opened, schema }: Circumstances): readonly string[] {
   const before = detailsOf(opened.state);
@@ -132,7 +142,8 @@ export function backfillProblem(
     return { problem: "nothing was loaded that a part of could be loaded again", ...first };
   }
   if (opened.tracker.from !== "state") return { problem: "the tracker isn't what the last run wrote", ...first };
-  if (before.format !== settings.format) return { problem: `so far the output was ${before.format}`, ...first };
+  const elsewhere = whyElsewhere(before, settings);
+  if (elsewhere !== undefined) return { problem: elsewhere, ...first };
   const changed = retyped(circumstances);
   if (settings.format === "parquet" && changed.length > 0) {
     return { problem: `the files that stay have other types: ${changed.join(", ")}`, ...first };

@@ -1,5 +1,6 @@
+import { ExitCode, UserError } from "../../lib/errors.js";
 import { fixSession, icebergCatalog, sessionsForFewRows } from "../../lib/glue/incremental/index.js";
-import { arg, defineJob, type JobContext, runTables, tableFilter } from "../../lib/glue/index.js";
+import { arg, defineJob, type JobContext, namesWithoutTable, runTables, tableFilter } from "../../lib/glue/index.js";
 import { readKeys } from "./keys.js";
 import { type Arguments, JOB, readSettings } from "./settings.js";
 import { TableLoad } from "./table-load.js";
@@ -84,11 +85,16 @@ async function run(context: Context): Promise<void> {
     );
   }
   const wanted = entries.filter(({ name }) => isWanted(name));
-  if (wanted.length === 0) {
-    context.report.warn(
-      "NO_TABLES",
-      `Database ${settings.database} has no table${args.tables === undefined ? "" : ` like ${args.tables}`}`,
-    );
+  if (wanted.length === 0 && entries.length > 0) {
+    throw new UserError("NO_TABLES", `There are no tables to load in ${settings.database}`, {
+      hint: `Check --tables ${JSON.stringify(args.tables)}`,
+      exitCode: ExitCode.configuration,
+    });
+  }
+  if (wanted.length === 0) context.report.warn("NO_TABLES", `Database ${settings.database} has no table`);
+  const names = entries.map(({ name }) => name);
+  for (const unknown of namesWithoutTable(args.tables, names)) {
+    context.report.warn("TABLE_NOT_FOUND", `${settings.database} has no table ${unknown}, which --tables names`);
   }
   const byName = new Map(wanted.map((entry) => [entry.name, entry]));
   const catalog =

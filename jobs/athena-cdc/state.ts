@@ -20,6 +20,8 @@ export type Details = {
   /** The source as it was before the batch was read, and what was looked for in it; `null`: not known. */
   readonly source: string | null;
   readonly format: Format;
+  /** The tables' folder, in the one way of writing it. */
+  readonly place: string;
   /** By which rows are told apart; another one makes those of the output and those to come incomparable. */
   readonly key: readonly string[];
   /** The run of the last full load, which an Iceberg table bears, too; `null`: there was none. */
@@ -29,7 +31,7 @@ export type Details = {
 export type State = BatchState<Watermark>;
 export type Opened = OpenedTable<Watermark>;
 
-/** `undefined` before the first batch. Of a state from before they were kept, `written`, `key` and `fullLoad` are missing. */
+/** `undefined` before the first batch. Of a state from before they were kept, `written`, `place`, `key` and `fullLoad` are missing. */
 export function detailsOf(
   state: State | undefined,
 ): (Pick<Details, "schema" | "source" | "format"> & Partial<Details>) | undefined {

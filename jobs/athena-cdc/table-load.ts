@@ -26,6 +26,7 @@ import type { CatalogEntry, JobContext, TableReport, TableRun } from "../../lib/
 import type { DataFrame, SparkSession } from "../../lib/spark/index.js";
 import {
   type Batch,
+  canonicalUri,
   childUri,
   formatTrackerTime,
   lineTracker,
@@ -388,6 +389,7 @@ export class TableLoad {
         written: mode === "replace" ? schema : columnsAfter(before?.written ?? before?.schema ?? [], schema),
         source: this.#version,
         format: this.#settings.format,
+        place: canonicalUri(this.#settings.output),
         key: shape.key,
         fullLoad,
       } satisfies Details,

@@ -85,7 +85,8 @@ type Context = JobContext<
  */
 export default defineJob({
   name: JOB,
-  summary: "Join the account, queue and settlement tables to Parquet: full, then every group that a change touches",
+  summary:
+    "Join the account, queue and settlement tables to Parquet or Iceberg: full, then every group that a change touches",
   args,
   needs: ["iceberg"],
   run,

@@ -158,7 +158,8 @@ const INCOMPARABLE = "the transactions of the last run can't be compared: anothe
 const LATE_UNKNOWN = "the last run went by the clock alone, and without a key its late rows can't be told";
 
 /** Why the output isn't what the last batch was written to; `undefined`: it is. */
-function whyElsewhere({ format }: KnownDetails, { details, empty }: Known): string | undefined {
+function whyElsewhere({ format, place }: KnownDetails, { details, empty }: Known): string | undefined {
+  if (place !== undefined && place !== details.place) return `so far the output was at ${place}`;
   if (format === undefined && empty) return "the output has no files, and the state doesn't say what it was so far";
   return format === undefined || format === details.format ? undefined : `so far the output was ${format}`;
 }

@@ -25,7 +25,7 @@ export const JOB = "jdbc-cdc";
  */
 export default defineJob({
   name: JOB,
-  summary: "Load the tables of a PostgreSQL database to Parquet: full, then what changed by updated_at",
+  summary: "Load the tables of a PostgreSQL database to Parquet or Iceberg: full, then what changed by updated_at",
   args: definitions,
   needs: ["iceberg", "postgresql"],
   run,
@@ -56,6 +56,7 @@ async function run(context: JobContext<Arguments>): Promise<void> {
     const parts = {
       context,
       settings,
+      place: canonicalUri(output),
       snapshots,
       trackers: new MaxTimestampsFile(context.storage, args.csv_file_name),
       ...(await outputs(context, output, spark)),

@@ -33,6 +33,8 @@ const FEW_ROWS = 10_000n;
 export interface LoadParts {
   readonly context: Context;
   readonly settings: Settings;
+  /** The tables' folder, in the one way of writing it. */
+  readonly place: string;
   readonly snapshots: Snapshots;
   readonly trackers: MaxTimestampsFile;
   readonly outputOf: (run: TableRun) => TableOutput;
@@ -141,7 +143,8 @@ class TablePlanner {
     this.#parts = parts;
     this.#run = run;
     this.#about = about;
-    this.#details = detailsOf(about.columns, about.table, parts.context.args.output_format);
+    const { output_format: format } = parts.context.args;
+    this.#details = detailsOf(about.columns, about.table, { format, place: parts.place });
     this.#report = parts.context.report.table(about.source.name);
   }
 

@@ -1,5 +1,5 @@
 import { ExitCode, UserError } from "../../lib/errors.js";
-import { type CatalogEntry, type JobContext, tableFilter } from "../../lib/glue/index.js";
+import { type CatalogEntry, type JobContext, namesWithoutTable, tableFilter } from "../../lib/glue/index.js";
 import { applicationName, type PostgresConnection } from "../../lib/postgres/connection.js";
 import { PostgresSession } from "../../lib/postgres/session.js";
 import { type CatalogReader, type SourceTable, sourceTables } from "../../lib/postgres/source-tables.js";
@@ -65,21 +65,30 @@ async function listed(context: Context, wanted: (table: string) => boolean): Pro
   const connection = await context.postgres(settings);
   await using session = await connect(context, connection);
   const tables = await sourceTables(session, { schemas: args.schemas });
-  return tables
-    .map((table) => ({
-      name: args.schemas.length === 1 ? table.name : `${table.schema}.${table.name}`,
-      connection,
-      table,
-      location: `${connection.database}.${table.schema}.${table.name}`,
-    }))
-    .filter(({ name }) => wanted(name));
+  const all = tables.map((table) => ({
+    name: args.schemas.length === 1 ? table.name : `${table.schema}.${table.name}`,
+    connection,
+    table,
+    location: `${connection.database}.${table.schema}.${table.name}`,
+  }));
+  warnOfUnknown(context, all);
+  return all.filter(({ name }) => wanted(name));
+}
+
+function warnOfUnknown({ args, report }: Context, tables: readonly { readonly name: string }[]): void {
+  const names = tables.map(({ name }) => name);
+  for (const unknown of namesWithoutTable(args.tables, names)) {
+    report.warn("TABLE_NOT_FOUND", `${args.database_name} has no table ${unknown}, which --tables names`);
+  }
 }
 
 async function cataloged(
   context: Context,
   wanted: (table: string) => boolean,
 ): Promise<readonly (Source | UnreachableSource)[]> {
-  const entries = (await context.catalog.tables(context.args.database_name)).filter(({ name }) => wanted(name));
+  const all = await context.catalog.tables(context.args.database_name);
+  warnOfUnknown(context, all);
+  const entries = all.filter(({ name }) => wanted(name));
   const strange = entries.filter(({ connection, location }) => connection === undefined || location === undefined);
   for (const { name } of strange) {
     context.report.table(name).status = "SKIPPED";

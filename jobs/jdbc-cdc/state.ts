@@ -66,6 +66,8 @@ export type Format = "parquet" | "iceberg";
 /** What else is kept: which table it was, what it was like, and what it was written as. */
 export type Details = {
   readonly format: Format;
+  /** Where, in the one way of writing it. */
+  readonly place: string;
   /** Columns that rows of the output may have, and the source has lost since the last full load; `null`: it isn't known. */
   readonly lost: readonly string[] | null;
   readonly columns: readonly { readonly [name in keyof KnownColumn]: KnownColumn[name] }[];
@@ -75,7 +77,7 @@ export type Details = {
 };
 
 /** The same of a state that an earlier release may have written. */
-export type KnownDetails = Omit<Details, "format" | "lost"> & Partial<Details>;
+export type KnownDetails = Omit<Details, "format" | "place" | "lost"> & Partial<Details>;
 
 /** What the last batch has left in the state; `undefined` before the first. */
 export function knownDetails(state: BatchState<Watermark> | undefined): KnownDetails | undefined {
@@ -86,11 +88,12 @@ export function knownDetails(state: BatchState<Watermark> | undefined): KnownDet
 export function detailsOf(
   columns: readonly { readonly name: string; readonly type: DataType }[],
   table: SourceTable,
-  format: Format,
+  output: Pick<Details, "format" | "place">,
 ): Details {
   const found = new Map(table.columns.map((column) => [column.name, column]));
   return {
-    format,
+    format: output.format,
+    place: output.place,
     lost: [],
     columns: columns.map(({ name, type }) => {
       const { number = 0, filled = false } = found.get(name) ?? {};

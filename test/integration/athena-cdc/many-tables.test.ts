@@ -73,7 +73,10 @@ describe("athena-cdc, many tables", () => {
   test("a database that isn't there, and no table that fits", async () => {
     expect((await s.run(["--athena_database_name", "nowhere"])).report.error?.code).toBe("DATABASE_NOT_FOUND");
     const { report, exitCode } = await s.run(["--tables", "x*"]);
-    expect(exitCode).toBe(0);
-    expect(report.warnings).toMatchObject([{ code: "NO_TABLES" }]);
+    expect({ exitCode, code: report.error?.code }).toEqual({ exitCode: 66, code: "NO_TABLES" });
+    const { warnings } = (await s.run(["--tables", "seed,sead"])).report;
+    expect(warnings.filter(({ code }) => code === "TABLE_NOT_FOUND")).toMatchObject([
+      { message: expect.stringContaining("no table sead") },
+    ]);
   });
 });

@@ -22,7 +22,11 @@ function state(details: Partial<Details> = {}, more: Partial<State> = {}): State
     watermark: { time: TIME, knownFrom: TIME, knownRows: "1" },
     delivered: { rows: "file:///delivered" },
     published: { value: TIME, before: TIME },
-    details: { schema: SCHEMA, written: SCHEMA, source: null, format: "parquet", key: [], fullLoad: "r1", ...details },
+    details: {
+      ...{ schema: SCHEMA, written: SCHEMA, source: null, format: "parquet", place: "s3://lake/out" },
+      ...{ key: [], fullLoad: "r1" },
+      ...details,
+    },
     restart: null,
     intent: null,
     ...more,
@@ -31,7 +35,7 @@ function state(details: Partial<Details> = {}, more: Partial<State> = {}): State
 
 function circumstances(more: Partial<Circumstances> = {}, of: State | undefined = state()): Circumstances {
   return {
-    settings: { full: false, fullBecause: "", lookback: 0n, format: "parquet" },
+    settings: { full: false, fullBecause: "", lookback: 0n, format: "parquet", output: "s3a://lake/out" },
     timed: true,
     keyed: true,
     schema: SCHEMA,
@@ -55,6 +59,12 @@ describe("what is loaded of a table", () => {
       delivered: { folder: "file:///delivered" },
     });
     expect(decide(iceberg())).toMatchObject({ kind: "window", delivered: { folder: "file:///delivered" } });
+  });
+
+  test("everything, when the last batch is at another place", () => {
+    const moved = circumstances({}, state({ place: "s3://lake/before" }));
+    expect(decide(moved)).toEqual({ kind: "everything", reason: "so far the output was at s3://lake/before" });
+    expect(backfillProblem(moved)?.problem).toBe("so far the output was at s3://lake/before");
   });
 
   test("everything, when the format is another one than the last batch's", () => {

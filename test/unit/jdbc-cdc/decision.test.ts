@@ -44,7 +44,7 @@ const details = (table: SourceTable, format: Format = "parquet"): Details =>
   detailsOf(
     table.columns.map((one) => sparkColumn(one)),
     table,
-    format,
+    { format, place: "file:///lake" },
   );
 
 const watermarkOf = (table: SourceTable): Watermark => ({
@@ -70,6 +70,8 @@ interface Situation {
   readonly format?: Format;
   /** What the state says of its batch; `null`: nothing, as that of an earlier release. */
   readonly was?: Format | null;
+  /** Where the state says that its batch is. */
+  readonly place?: string;
   readonly empty?: boolean;
   /** Columns that the source had lost before; `null`: it isn't known. */
   readonly lost?: Details["lost"];
@@ -85,7 +87,7 @@ function decided(situation: Situation) {
   const clock = sqlClock(table);
   if (clock === undefined) throw new Error("the table has a clock");
   const { format = "parquet", was = format, lateRows = "xmin", backfill } = situation;
-  const { format: _, lost: __, ...earlier } = details(before);
+  const { format: _, place: __, lost: ___, ...earlier } = details(before);
   const known: Known = {
     opened: {
       state: situation.stateless
@@ -101,7 +103,11 @@ function decided(situation: Situation) {
             details:
               was === null
                 ? earlier
-                : { ...details(before, was), lost: situation.lost === undefined ? [] : situation.lost },
+                : {
+                    ...details(before, was),
+                    place: situation.place ?? "file:///lake",
+                    lost: situation.lost === undefined ? [] : situation.lost,
+                  },
             restart: null,
             intent: null,
           },
@@ -126,6 +132,11 @@ const PARTS = [
   { oid: "102", file: "902" },
 ];
 const parent = (changed: Partial<SourceTable> = {}) => tableOf({ kind: "p", parts: PARTS, ...changed });
+
+test("decide: a batch that is at another place isn't gone on from", () => {
+  const reason = "so far the output was at s3://lake/before";
+  expect(decision({ place: "s3://lake/before" })).toMatchObject({ kind: "full", reason, asked: false });
+});
 
 describe("decide: what the state knows is of this table", () => {
   test("as it was: the rows that were written since, whatever their time", () => {
