@@ -26,6 +26,8 @@ export type Commit = {
   readonly database: string;
   /** The full load that the batch adds to; `null`: none is known. */
   readonly fullLoad: string | null;
+  /** The run whose batch it adds to; `null`: there is none. Batches that an earlier release has left don't say. */
+  readonly after?: string | null;
   /** Folder of the batch's rows; `null`: there are none. */
   readonly attempt: string | null;
   readonly key: readonly string[];
@@ -63,10 +65,9 @@ export function publishBatch({ spark, store, output, table, step }: Place): Publ
       );
     }
     const { runId } = batch;
-    const { schema, watermark } = commit;
-    await commitOnce({ spark, catalog, table, step }, { runId, schema, watermark, replace }, check, (branch) =>
-      commitTo(spark, branch, commit),
-    );
+    const { schema, watermark, after = null } = commit;
+    const part = { runId, schema, watermark, after, replace };
+    await commitOnce({ spark, catalog, table, step }, part, check, (branch) => commitTo(spark, branch, commit));
     if (!replace) return;
     // Only now: a load that is too late has ended above, and leaves the mark of the later one.
     await check();

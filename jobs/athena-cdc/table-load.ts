@@ -80,6 +80,8 @@ export class TableLoad {
   readonly #name: string;
   #version: string | null = null;
   #small = false;
+  /** The run whose batch the Iceberg table has last, as it was when it was decided what to load. */
+  #last: string | null = null;
   /** Reads and writes the rows; what is Iceberg's is done in the run's own session, which knows the catalog. */
   #spark: SparkSession;
   #opened: Opened = { state: undefined, tracker: { from: "state" }, abandoned: undefined, recovered: undefined };
@@ -194,7 +196,10 @@ export class TableLoad {
     // A plan sees the table before the batch that a run would finish.
     if (this.#context.mode === "plan" && recovered !== undefined) return { kind: "same" };
     const history = await this.#run.step("look at the Iceberg table", () => batchHistory(spark, catalog, this.#name));
-    return standingOf(history, state?.runId ?? null, detailsOf(state)?.fullLoad);
+    const standing = standingOf(history, state?.runId ?? null, detailsOf(state)?.fullLoad);
+    // Where maintenance has expired its snapshot, the state's batch is the last all the same.
+    this.#last = history?.last?.runId ?? (standing.kind === "same" ? (state?.runId ?? null) : null);
+    return standing;
   }
 
   /**
@@ -372,6 +377,7 @@ export class TableLoad {
       mode,
       database: this.#settings.icebergDatabase,
       fullLoad,
+      after: mode === "replace" ? null : this.#last,
       attempt: rows > 0n ? batch.attempt : null,
       key: shape.key,
       clock: shape.clock?.name ?? null,

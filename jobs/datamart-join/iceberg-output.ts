@@ -25,6 +25,8 @@ export type MartCommit = {
   readonly schema: StoredSchema;
   /** The marks of the output's tables, as JSON. */
   readonly watermark: string;
+  /** The run whose batch it adds to; `null`: there is none. Batches that an earlier release has left don't say. */
+  readonly after?: string | null;
 };
 
 /** By output. */
@@ -41,9 +43,9 @@ export function publishMarts(store: ObjectStore, step: Step, tableOf: (mart: str
     const commits = (batch.commit ?? {}) as Commits;
     for (const [mart, commit] of Object.entries(commits)) {
       const table = tableOf(mart);
-      const { schema, watermark } = commit;
+      const { schema, watermark, after = null } = commit;
       const replace = commit.mode === "replace";
-      const part = { runId: batch.runId, schema, watermark, replace, properties: PROPERTIES };
+      const part = { runId: batch.runId, schema, watermark, after, replace, properties: PROPERTIES };
       await commitOnce(table, part, check, (branch) => commitMart(table.spark, branch, commit));
     }
     // What another format had left there; or all of a dead run's batch, which was Parquet.

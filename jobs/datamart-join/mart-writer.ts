@@ -180,9 +180,11 @@ export class MartWriter {
   }
 
   #commit(mode: MartCommit["mode"], rows: string | null, emptied: string | null): MartCommit | undefined {
-    const { settings, mart } = this.#parts;
+    const { settings, mart, inTable } = this.#parts;
     if (settings.format !== "iceberg") return undefined;
-    return { mode, rows, emptied, schema: outputSchema(mart.columns), watermark: JSON.stringify(this.#work.marks) };
+    const watermark = JSON.stringify(this.#work.marks);
+    const after = mode === "replace" ? null : (inTable?.runId ?? null);
+    return { mode, rows, emptied, schema: outputSchema(mart.columns), watermark, after };
   }
 
   #store(rows: DataFrame, folder: string, options = {}): Promise<{ readonly rows: bigint }> {

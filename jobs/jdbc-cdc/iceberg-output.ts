@@ -31,6 +31,8 @@ interface Commit {
   readonly watermark: string | null;
   /** With `range`: SQL condition on the rows that go. */
   readonly range: string | null;
+  /** The run whose batch it adds to; `null`: there is none. Batches that an earlier release has left don't say. */
+  readonly after?: string | null;
 }
 
 /**
@@ -45,11 +47,14 @@ export function icebergOutput(
 ): TableOutput {
   const name = catalog.table(table);
   const last = () => watermarkOfTable(spark, catalog, table);
+  // As it was when it was decided what to load.
+  let after: string | null = null;
   return {
     target: name,
     partitioned: false,
     async lastBatch() {
       const batch = await last();
+      after = batch?.runId ?? null;
       if (batch === undefined) return undefined;
       const watermark = batch.watermark === undefined ? null : (JSON.parse(batch.watermark) as Watermark);
       return { runId: batch.runId, watermark };
@@ -63,7 +68,7 @@ export function icebergOutput(
       }
       return [];
     },
-    commit: (batch) => commitOf(batch, database) as unknown as JsonValue,
+    commit: (batch) => commitOf(batch, database, after) as unknown as JsonValue,
   };
 }
 
@@ -96,7 +101,7 @@ async function hasRows(spark: SparkSession, table: string): Promise<boolean> {
   return (await spark.table(table).limit(1).count()) > 0;
 }
 
-function commitOf({ plan, attempt, watermark }: CommittedBatch, database: string): Commit {
+function commitOf({ plan, attempt, watermark }: CommittedBatch, database: string, after: string | null): Commit {
   const { decision, details, clock, columns } = plan;
   const type = columns.find(({ name }) => name === clock.name)?.type.kind ?? "";
   const replaced = replacedTimes(decision);
@@ -112,6 +117,7 @@ function commitOf({ plan, attempt, watermark }: CommittedBatch, database: string
     ],
     watermark: watermark === null ? null : JSON.stringify(watermark),
     range: replaced === undefined ? null : rangeSql(clock.name, type, replaced),
+    after: decision.kind === "full" ? null : after,
   };
 }
 
@@ -171,11 +177,11 @@ export function publishBatch({ spark: open, store, output, database, table, step
     const commit = batch.commit as unknown as Commit | null;
     if (commit === null) return await files(batch, check);
     const { runId } = batch;
-    const { schema, watermark } = commit;
+    const { schema, watermark, after = null } = commit;
     const spark = await open();
     const catalog = await icebergCatalog(spark, output, commit.database ?? database);
     // Also a batch without rows is committed: the table says which one is its last.
-    await commitOnce({ spark, catalog, table, step }, { runId, schema, watermark }, check, (branch) =>
+    await commitOnce({ spark, catalog, table, step }, { runId, schema, watermark, after }, check, (branch) =>
       commitTo(spark, branch, commit),
     );
   };

@@ -3,6 +3,7 @@ export * from "./column.js";
 export * from "./delivered.js";
 export * from "./duration.js";
 export * from "./iceberg.js";
+export * from "./iceberg-commit.js";
 export * from "./rows.js";
 export * from "./schema-changes.js";
 export * from "./session.js";

@@ -10,7 +10,12 @@ import type { Tracker } from "./tracker.js";
 /** Names a step of a table: where tests kill the process, and what the report adds up. */
 export type Step = <T>(name: string, work: () => Promise<T>) => Promise<T>;
 
-/** Brings a batch to where readers find it. May be called again by another process, also after it had succeeded. */
+/**
+ * Brings a batch to where readers find it. May be called again by another process, also after it had succeeded.
+ *
+ * @throws UserError `BATCH_OUTDATED`: what the batch was to be added to isn't there any more, and nobody is to publish it; the next one
+ *   begins at what is there now.
+ */
 export type Publish = (
   batch: { readonly runId: string; readonly add: readonly AddedFile[]; readonly remove: readonly string[] } & {
     readonly commit: JsonValue;
@@ -133,9 +138,15 @@ export class TableBatches<Watermark extends JsonValue> {
         await this.#put({ ...this.#state, watermark: null, delivered: {}, restart: null, intent: null });
       }
       while (this.#state?.intent?.kind === "publishing") {
-        recovered = this.#state.intent.runId;
+        const { runId } = this.#state.intent;
         await this.#options.tracker.read();
-        await this.#finish(this.#state, this.#state.intent);
+        try {
+          await this.#finish(this.#state, this.#state.intent);
+          recovered = runId;
+        } catch (error) {
+          if (!isOutdated(error)) throw error;
+          this.#options.warn?.("BATCH_OUTDATED", `${error.message}; that batch is given up`);
+        }
       }
       const tracker = await this.#readTracker(true);
       const { intent } = this.#state ?? {};
@@ -221,7 +232,12 @@ export class TableBatches<Watermark extends JsonValue> {
     const check = async () => {
       if (!(await this.#object.isUnchanged())) throw takenOver(this.#object.uri);
     };
-    await step("publish", () => publish(intent, check));
+    try {
+      await step("publish", () => publish(intent, check));
+    } catch (error) {
+      if (isOutdated(error)) await step("give the batch up", () => this.#put({ ...state, intent: null }));
+      throw error;
+    }
     await step("store the state", () => this.#put(settled(state, intent, this.#options.runId)));
     const now = this.#present();
     await step("write the tracker", () => this.#writeTracker(now));
@@ -315,6 +331,10 @@ function settled<Watermark extends JsonValue>(
 /** What the tracker holds as far as the state knows: a state without a value leaves the last one there. */
 function inTracker({ published }: BatchState<JsonValue>): string | null {
   return published.value ?? published.before;
+}
+
+function isOutdated(error: unknown): error is UserError {
+  return error instanceof UserError && error.code === "BATCH_OUTDATED";
 }
 
 function nothingWritten(folder: string): UserError {

@@ -50,13 +50,27 @@ describe("athena-cdc to Iceberg", () => {
     );
     expect(await load("bag")).toMatchObject({ inserted: 2, reason: expect.stringContaining("at another batch") });
     expect(await output("bag")).toEqual(await s.source("bag"));
+
+    // While a batch that died on its way waits to be published: it is given up, and what the rollback took comes too.
+    await s.sql("bag", "INSERT INTO $t VALUES (3, TIMESTAMP'2026-03-03 10:00:00')");
+    const died = await s.run(["--tables", "bag", ...ICEBERG], {
+      onStep: ({ name, phase }) => {
+        if (name === "publish" && phase === "start") throw new Error("died");
+      },
+    });
+    expect([died.exitCode, intent("bag").kind]).toEqual([1, "publishing"]);
+    await s.spark.sql(`CALL out.system.rollback_to_snapshot('bag', ${first})`);
+    const { report } = await s.run(["--tables", "bag", ...ICEBERG]);
+    expect(report.warnings.map(({ code }) => code)).toContain("BATCH_OUTDATED");
+    expect(report.table("bag")).toMatchObject({ inserted: 3, reason: expect.stringContaining("at another batch") });
+    expect(await output("bag")).toEqual(await s.source("bag"));
   });
 
   test("rolled back to where no batch is left, everything comes again", async () => {
     const empty = await snapshot("WHERE parent_id IS NULL");
     await s.spark.sql(`CALL out.system.rollback_to_snapshot('bag', ${empty})`);
     const died = await dieAt("bag", "move main", "end");
-    expect(died.report.table("bag")).toMatchObject({ status: "FAILED", way: "full load", inserted: 4 });
+    expect(died.report.table("bag")).toMatchObject({ status: "FAILED", way: "full load", inserted: 5 });
     expect((await load("bag")).inserted).toBe(0);
     expect(await output("bag")).toEqual(await s.source("bag"));
   });

@@ -3,10 +3,11 @@ import { join } from "node:path";
 import { afterEach, describe, expect, inject, test } from "vitest";
 import { at, DatamartScenario } from "../../support/datamart-scenario.js";
 
+const ICEBERG = ["--output_format", "iceberg"];
 let scenario: DatamartScenario | undefined;
 const create = async () => {
   scenario = await DatamartScenario.create(inject("sparkRemote"));
-  scenario.args = ["--output_format", "iceberg"];
+  scenario.args = ICEBERG;
   return scenario;
 };
 afterEach(async () => {
@@ -42,19 +43,38 @@ describe("datamart-join to Iceberg", () => {
     s.put("queue", ["q1", "a2", "queue 1", at(30)]);
     expect((await s.load()).joined.reason).toBe("the state is gone; the Iceberg table says how far it was loaded");
     await s.expectLikeFullLoad("state lost", "iceberg");
-  });
+  }, 240_000);
 
-  test("another output format than before is a full load, and nothing of the other one stays", async () => {
+  test("another output format than before is a full load; what a table that is dropped before its commit lacks comes with the next batch", async () => {
     const s = await create();
     s.args = [];
     await s.load();
     s.put("account", ["a1", "Anna", at(20)]);
-    const iceberg = await s.load("--output_format", "iceberg");
+    const iceberg = await s.load(...ICEBERG);
     expect(iceberg.joined.reason).toBe("the output format changed");
     expect([...s.files("joined"), ...s.files("joined_emptied"), ...s.files("adjustment")]).toEqual([]);
     await s.expectLikeFullLoad("iceberg", "iceberg");
+    // One table is dropped between the decision and its commit, when the other one has its part of the batch.
+    s.put("queue", ["q2", "a2", "queue 2", at(40)]);
+    s.put("adjustment", [3, "bonus", at(40)]);
+    let drops = 1;
+    const { report, exitCode } = await s.run(ICEBERG, {
+      onStep: async ({ name, phase }) => {
+        if (name === "move main" && phase === "end" && drops-- > 0)
+          await s.spark.sql("DROP TABLE mart_reader.adjustment PURGE");
+      },
+    });
+    expect([exitCode, report.table(s.database).error?.code]).toEqual([1, "BATCH_OUTDATED"]);
+    const again = await s.load(...ICEBERG);
+    expect([again.joined.reason, again.adjustment.reason]).toEqual([
+      "the Iceberg table is at another batch than the state",
+      "the Iceberg table is gone",
+    ]);
+    await s.expectLikeFullLoad("dropped before its commit", "iceberg");
+    expect((await s.inIceberg("adjustment")).map((row) => JSON.parse(row).reason)).toEqual(["fee", "gift", "bonus"]);
+
     s.put("account", ["a2", "Bea", at(21)]);
     await s.load();
     await s.expectLikeFullLoad("parquet again");
-  });
+  }, 240_000);
 });

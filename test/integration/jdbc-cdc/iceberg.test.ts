@@ -49,6 +49,19 @@ describe("--output_format iceberg", () => {
     await s.spark.sql(`CALL reader.system.rollback_to_snapshot('back', ${JSON.parse(first ?? "{}").snapshot_id})`);
     expect((await load("back")).reason).toBe("the output is at another batch than the state");
     expect(await s.merged("back")).toEqual(["1|a2", "2|b"]);
+
+    // Between the decision and the commit: then the batch isn't added, and what the rollback took comes with the next one.
+    await s.sql("UPDATE back SET v = 'b2' WHERE id = 2");
+    const { report } = await s.run(["--tables", "back", "--output_format", "iceberg"], {
+      onStep: async (step) => {
+        if (step.name !== "publish" || step.phase !== "start") return;
+        await s.spark.sql(`CALL reader.system.rollback_to_snapshot('back', ${JSON.parse(first ?? "{}").snapshot_id})`);
+      },
+    });
+    expect(report.table("back").error?.code).toBe("BATCH_OUTDATED");
+    expect(await s.merged("back")).toEqual(["1|a", "2|b"]);
+    expect((await load("back")).reason).toBe("the output is at another batch than the state");
+    expect(await s.merged("back")).toEqual(["1|a2", "2|b2"]);
     expect((await load("back")).reason).toBe("nothing new");
   }, 100_000);
 

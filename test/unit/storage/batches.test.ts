@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { UserError } from "../../../lib/errors.js";
 import {
   acquireLease,
   canonicalUri,
@@ -235,6 +236,41 @@ describe("table batches", () => {
     await store.put(`${replacing.attempt}/part-0.txt`, "7");
     await replacing.publish(outcome);
     expect(await outputRows(store, base)).toEqual([7]);
+  });
+
+  test("a batch that nobody is to publish is given up, by its own run and by the one that finds it, and nothing but it is forgotten", async () => {
+    const base = place();
+    await addToSource(store, base, 1);
+    await batchRun({ base, runId: "first" });
+    const before = await stateOf(store, base);
+    let outdated = false;
+    const publish = async () => {
+      if (outdated) throw new UserError("BATCH_OUTDATED", "the table was rolled back");
+      throw new Error("the power is gone");
+    };
+    const warnings: string[] = [];
+    const options = { publish, warn: (code: string) => void warnings.push(code) };
+    const write = async (runId: string) => {
+      const batches = tableBatches(store, base, runId, options);
+      const opened = await batches.open();
+      const batch = await batches.begin();
+      await store.put(`${batch.attempt}/part-0.txt`, "2");
+      const outcome = { add: true, watermark: 2, delivered: {}, tracker: "1970-01-01 00:00:00.000002", details: null };
+      await batch.publish(outcome).catch((error: Error) => expect(error.message).toMatch(/power|rolled back/));
+      return opened;
+    };
+    await write("died");
+    expect((await stateOf(store, base))?.intent?.kind).toBe("publishing");
+    outdated = true;
+    const { state, tracker, recovered } = await write("next");
+    expect([state?.watermark, state?.delivered, tracker, recovered, warnings]).toEqual([
+      1,
+      before?.delivered,
+      { from: "state" },
+      undefined,
+      ["BATCH_OUTDATED"],
+    ]);
+    expect(await stateOf(store, base)).toMatchObject({ runId: "first", watermark: 1, intent: null });
   });
 
   test("a batch that was dropped half-published leaves no watermark to go on from, whatever becomes of the load after it", async () => {
