@@ -161,6 +161,11 @@ describe("runs", () => {
     expect(s.tracker("planned")).toBeUndefined();
     await s.load("planned");
     expect((await s.run(["--tables", "planned"], { mode: "plan" })).exitCode).toBe(0);
+    // It counts late rows, too: what the run then brings.
+    await s.sql("INSERT INTO planned VALUES (3, 'late', '2026-02-01Z'), (4, 'new', '2026-03-02Z')");
+    const planned = await s.run(["--tables", "planned"], { mode: "plan" });
+    expect(planned.report.table("planned")).toMatchObject({ way: "changes", inserted: 2 });
+    expect(await s.load("planned")).toMatchObject({ inserted: 2 });
   });
 
   test.each([
