@@ -1,6 +1,14 @@
 import { ExitCode, UserError } from "../../lib/errors.js";
 import { fixSession, icebergCatalog, sessionsForFewRows } from "../../lib/glue/incremental/index.js";
-import { arg, defineJob, type JobContext, namesWithoutTable, runTables, tableFilter } from "../../lib/glue/index.js";
+import {
+  arg,
+  defineJob,
+  type JobContext,
+  namesWithoutTable,
+  runTables,
+  type TableReport,
+  tableFilter,
+} from "../../lib/glue/index.js";
 import { readKeys } from "./keys.js";
 import { type Arguments, JOB, readSettings } from "./settings.js";
 import { TableLoad } from "./table-load.js";
@@ -114,6 +122,13 @@ async function run(context: Context): Promise<void> {
       const entry = byName.get(tableRun.table);
       if (entry === undefined) return;
       await new TableLoad(context, settings, { entry, keys, catalog, spark, sessionForFewRows }, tableRun).run();
+      if (context.mode === "run") context.log.info(`${entry.name}: ${inWords(context.report.table(entry.name))}`);
     },
   );
+}
+
+/** What was done with a table, for the log. */
+function inWords({ way = "done", reason, read, inserted, updated, deleted }: TableReport): string {
+  const why = reason === undefined ? "" : ` (${reason})`;
+  return `${way}${why}: ${read} read, ${inserted} inserted, ${updated} updated, ${deleted} deleted`;
 }

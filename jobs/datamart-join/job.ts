@@ -336,7 +336,11 @@ class DatamartLoad {
       tracker: this.#settings.backfill === undefined ? latestOf(watermark) : (state?.published.value ?? null),
       details,
     });
-    for (const load of loads) if (written.has(load.name)) load.tellPublished();
+    for (const load of loads) {
+      if (!written.has(load.name)) continue;
+      load.tellPublished();
+      this.#context.log.info(`${load.name}: published`);
+    }
     return published.value;
   }
 

@@ -45,10 +45,14 @@ describe("athena-cdc", () => {
       return execute.mock.calls.length - 4;
     };
     let report: Awaited<ReturnType<typeof s.load>> | undefined;
+    let warnings: unknown;
     const load = async () => {
-      report = await s.load("orders");
+      const run = await s.run(["--tables", "orders"]);
+      report = run.report.table("orders");
+      ({ warnings } = run.report);
     };
     expect(await operations(load)).toBe(3);
+    expect(warnings).toMatchObject([{ code: "ROWS_IN_THE_FUTURE", message: expect.stringMatching(/^orders: 1 rows/) }]);
     expect(report).toMatchObject({ way: "full load", read: 3, inserted: 3 });
     expect(report?.details).toMatchObject({ later: 1n, withoutTime: 1n });
     expect(await s.rows(`SELECT id, v FROM ${s.output("orders")}`)).toEqual([

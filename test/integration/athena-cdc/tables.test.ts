@@ -320,6 +320,12 @@ describe("athena-cdc", () => {
     const { report } = await s.run(own);
     for (const name of ["python", "bare"]) expect(report.table(name).error?.code).toBe("OUTPUT_IS_SOURCE");
     expect(files()).toEqual(before);
+    const warnings = report.warnings.toSorted((one, other) => (one.code < other.code ? -1 : 1));
+    expect(warnings).toMatchObject([
+      { code: "NO_PRIMARY_KEY", message: expect.stringMatching(/^(python|bare): /) },
+      { code: "NO_PRIMARY_KEY", message: expect.stringMatching(/^(python|bare): /) },
+      { code: "NO_UPDATED_AT", message: expect.stringMatching(/^bare: /) },
+    ]);
     const here = relative(process.cwd(), s.folder);
     await s.load("python", "--output_path", `file:${here}/relative`, "--cdc_path", `file:${here}/cdc-relative`);
     expect(await s.rows(`SELECT * FROM parquet.\`${join(s.folder, "relative", "python")}\``)).toEqual(
