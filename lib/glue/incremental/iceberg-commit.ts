@@ -128,9 +128,9 @@ async function isAfter(
   if (after == null) return true;
   if (last !== undefined) return last === after;
   // Maintenance may have expired the snapshots of all batches; but not what the table began with, nor that batch alone.
-  const there = `SELECT 1 FROM ${name}.snapshots WHERE summary['${BATCH}'] = :after
+  const there = `SELECT 1 FROM ${name}.snapshots WHERE summary['${BATCH}'] = '${after.replaceAll("'", "\\'")}'
     UNION ALL SELECT 1 FROM ${name}.history WHERE is_current_ancestor AND parent_id IS NULL`;
-  return (await (await spark.sql(there, { after })).collect()).length === 0;
+  return (await (await spark.sql(there)).collect()).length === 0;
 }
 
 async function dropBranches(spark: SparkSession, name: string, branches: readonly string[]): Promise<void> {
