@@ -304,7 +304,8 @@ describe("numbers that don't agree", () => {
     const seen = vi.spyOn(Observation.prototype, "set");
     try {
       seen.mockImplementation(function (this: Observation, metrics) {
-        set.call(this, { ...metrics, rows: (metrics.rows as bigint) + 1n });
+        // Spark 4 also sends metrics without any rows.
+        set.call(this, typeof metrics.rows === "bigint" ? { ...metrics, rows: metrics.rows + 1n } : metrics);
       });
       for (const [way, id] of [["files", 60] as const, ["compare", 61] as const]) {
         await scenario.iceberg("counted twice", `INSERT INTO $t ${only(`${id}, 'x'`)}`);
