@@ -152,7 +152,9 @@ function argumentProblems(job: Job, name: string, call: Readonly<Record<string, 
   const checked = Object.entries(call).filter(([, value]) => !hasProperties(value));
   const open = new Set(Object.keys(call).filter((argument) => hasProperties(call[argument] ?? "")));
   try {
-    parseArguments(job.args, commandLine(name, Object.fromEntries(checked)));
+    // Nor is it known whether it goes with the rest.
+    const rules = open.size === 0 ? { check: job.check } : {};
+    parseArguments(job.args, commandLine(name, Object.fromEntries(checked)), rules);
     return [];
   } catch (error) {
     if (!(error instanceof UserError) || error.code !== "ARGUMENTS_INVALID") throw error;

@@ -4,13 +4,13 @@ import {
   arg,
   defineJob,
   type JobContext,
-  namesWithoutTable,
   runTables,
   type TableReport,
   tableFilter,
+  warnOfUnknownTables,
 } from "../../lib/glue/index.js";
 import { readKeys } from "./keys.js";
-import { type Arguments, JOB, readSettings } from "./settings.js";
+import { type Arguments, argumentProblems, JOB, readSettings } from "./settings.js";
 import { TableLoad } from "./table-load.js";
 
 const args = {
@@ -48,6 +48,8 @@ const args = {
   }),
 };
 
+const MANY_TABLES = 10;
+
 type Context = JobContext<
   Arguments & {
     readonly primary_key_s3_prefix: string | undefined;
@@ -68,6 +70,7 @@ export default defineJob({
   summary: "Load every table of a Glue (Athena) database to Parquet or Iceberg: full, then only new and changed rows",
   args,
   needs: ["iceberg"],
+  check: argumentProblems,
   run,
 });
 
@@ -101,13 +104,14 @@ async function run(context: Context): Promise<void> {
   }
   if (wanted.length === 0) context.report.warn("NO_TABLES", `Database ${settings.database} has no table`);
   const names = entries.map(({ name }) => name);
-  for (const unknown of namesWithoutTable(args.tables, names)) {
-    context.report.warn("TABLE_NOT_FOUND", `${settings.database} has no table ${unknown}, which --tables names`);
-  }
+  warnOfUnknownTables(context.report, settings.database, args.tables, names);
   const byName = new Map(wanted.map((entry) => [entry.name, entry]));
   const catalog =
     settings.format === "iceberg" ? await icebergCatalog(spark, settings.output, settings.icebergDatabase) : undefined;
   const sessionForFewRows = sessionsForFewRows(spark, context.log);
+  // Each session resolves a table for itself: of many tables most are small.
+  const sessionForPlans = byName.size >= MANY_TABLES ? sessionForFewRows : async () => spark;
+  const parts = { keys, catalog, spark, sessionForFewRows, sessionForPlans };
   await runTables(
     context,
     {
@@ -121,7 +125,7 @@ async function run(context: Context): Promise<void> {
     async (tableRun) => {
       const entry = byName.get(tableRun.table);
       if (entry === undefined) return;
-      await new TableLoad(context, settings, { entry, keys, catalog, spark, sessionForFewRows }, tableRun).run();
+      await new TableLoad(context, settings, { ...parts, entry }, tableRun).run();
       if (context.mode === "run") context.log.info(`${entry.name}: ${inWords(context.report.table(entry.name))}`);
     },
   );

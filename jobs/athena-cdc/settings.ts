@@ -1,6 +1,5 @@
-import { ExitCode, UserError } from "../../lib/errors.js";
 import { readWindowArguments } from "../../lib/glue/incremental/index.js";
-import { stateFolderBeside } from "../../lib/glue/index.js";
+import { patternProblems, stateFolderBeside } from "../../lib/glue/index.js";
 import { canonicalUri, isFileUri, isS3Uri } from "../../lib/storage/index.js";
 
 export const JOB = "athena-cdc";
@@ -41,26 +40,24 @@ export interface Settings {
   readonly icebergDatabase: string;
 }
 
-/** @throws UserError `ARGUMENTS_INVALID` with all that is wrong. */
-export function readSettings(args: Arguments): Settings {
+/** What is wrong with the arguments beyond what each of them says of itself. */
+export function argumentProblems(args: Partial<Arguments & { readonly tables: string | undefined }>): string[] {
   const problems: string[] = [];
-  const { lookback, backfill } = readWindowArguments(args, problems);
-  const isOwn = args.iceberg_database?.toLowerCase() === args.athena_database_name.toLowerCase();
-  if (args.output_format === "iceberg" && isOwn && isS3Uri(args.output_path)) {
+  readWindowArguments(args, problems);
+  problems.push(...patternProblems(args.tables));
+  const { athena_database_name: database, iceberg_database: iceberg, output_path: output } = args;
+  const isOwn = iceberg !== undefined && iceberg.toLowerCase() === database?.toLowerCase();
+  if (args.output_format === "iceberg" && isOwn && output !== undefined && isS3Uri(output)) {
     problems.push(
       "--iceberg_database is the database that is read: its tables would be replaced by what is made of them",
     );
   }
-  if (problems.length > 0) {
-    throw new UserError(
-      "ARGUMENTS_INVALID",
-      problems.length === 1 ? "One argument is wrong" : `${problems.length} arguments are wrong`,
-      {
-        problems,
-        exitCode: ExitCode.usage,
-      },
-    );
-  }
+  return problems;
+}
+
+/** @param args that {@link argumentProblems} has nothing to say of. */
+export function readSettings(args: Arguments): Settings {
+  const { lookback, backfill } = readWindowArguments(args);
   const cdcPath = folderOf(args.cdc_path);
   return {
     database: args.athena_database_name,

@@ -1,24 +1,25 @@
 import { UserError } from "../../lib/errors.js";
 import {
+  areSmall,
   type Bounds,
   batchHistory,
+  boundsOfTimes,
+  type Clock,
   clockOf,
-  deliveredRows,
   describeChange,
-  fitted,
   fixBounds,
   hasFew,
   type IcebergCatalog,
-  keepDelivered,
   newestByKey,
   type RowShape,
   readAttempt,
-  readDelivered,
   rowsWithin,
+  type StoredFile,
   schemaChange,
   schemaChanged,
   storedSchema,
   tableChanges,
+  timesOf,
   undelivered,
   writeParquet,
 } from "../../lib/glue/incremental/index.js";
@@ -47,6 +48,7 @@ import {
 } from "./decision.js";
 import { type Commit, publishBatch } from "./iceberg-output.js";
 import { type Keys, keyOf } from "./keys.js";
+import { type DeliveredBefore, KnownRows } from "./known-rows.js";
 import { JOB, type Settings } from "./settings.js";
 import { checkApart, isIcebergTable } from "./source-place.js";
 import { sourceFiles } from "./source-version.js";
@@ -58,6 +60,8 @@ interface Parts {
   /** `undefined`: the output is Parquet. */
   readonly catalog: IcebergCatalog | undefined;
   readonly spark: SparkSession;
+  /** The session that tables are looked at in, before it is known how great they are. */
+  readonly sessionForPlans: () => Promise<SparkSession>;
   /** The session for the rows of a small table. */
   readonly sessionForFewRows: () => Promise<SparkSession>;
 }
@@ -79,7 +83,8 @@ export class TableLoad {
   readonly #report: TableReport;
   readonly #name: string;
   #version: string | null = null;
-  #small = false;
+  /** The source's files when they are few and small. */
+  #few: readonly StoredFile[] | undefined;
   /** The run whose batch the Iceberg table has last, as it was when it was decided what to load. */
   #last: string | null = null;
   /** Reads and writes the rows; what is Iceberg's is done in the run's own session, which knows the catalog. */
@@ -104,7 +109,7 @@ export class TableLoad {
   async run(): Promise<void> {
     const { spark, entry, keys } = this.#parts;
     const { step } = this.#run;
-    const source = await entry.read(spark);
+    const source = await entry.read(await this.#parts.sessionForPlans());
     const schema = await step("read the schema", () => source.schema());
     const clock = clockOf(schema, "updated_at", this.#name);
     const shape: RowShape = { schema, clock, key: keyOf(keys, this.#name, schema) };
@@ -158,8 +163,9 @@ export class TableLoad {
     const bounds =
       clock === undefined
         ? undefined
-        : await step("fix the bounds", () =>
-            fixBounds({ source: rows, clock, from, table: this.#name, small: this.#small }),
+        : await step(
+            "fix the bounds",
+            async () => (await this.#boundsOfFiles(clock, from)) ?? this.#boundsBySpark(rows, clock, from),
           );
     this.#tellBounds(bounds);
     // Rows that are to come later are news without any change of the files.
@@ -169,11 +175,21 @@ export class TableLoad {
     await this.#load(rows, shape, batches, decision, bounds);
   }
 
+  /** The bounds of a table of few rows, without a Spark operation. */
+  async #boundsOfFiles(clock: Clock, from: bigint | undefined): Promise<Bounds | undefined> {
+    if (this.#few === undefined) return undefined;
+    const times = await timesOf(this.#context.storage, this.#few, clock);
+    return times === undefined ? undefined : boundsOfTimes(times, from, BigInt(Date.now()) * 1_000n);
+  }
+
+  async #boundsBySpark(source: DataFrame, clock: Clock, from: bigint | undefined): Promise<Bounds> {
+    return await fixBounds({ source, clock, from, table: this.#name, small: this.#few !== undefined });
+  }
+
   /** The table as the session sees it that is to read it. */
   async #rowsOf(source: DataFrame, decision: Decision): Promise<DataFrame> {
     const ofIceberg = decision.kind === "window" && decision.delivered === "table";
-    if (!this.#small || ofIceberg) return source;
-    this.#spark = await this.#parts.sessionForFewRows();
+    if (this.#few !== undefined && !ofIceberg) this.#spark = await this.#parts.sessionForFewRows();
     return this.#spark.dataFrame(source.relation);
   }
 
@@ -223,7 +239,7 @@ export class TableLoad {
 
   async #sourceVersion(names: readonly string[], { key }: RowShape): Promise<string | null> {
     const files = await this.#run.step("look at the files", () => sourceFiles(names, this.#context.storage));
-    this.#small = files?.small === true;
+    this.#few = files !== undefined && areSmall(files.files) ? files.files : undefined;
     return files === undefined ? null : [files.version, `lookback ${this.#settings.lookback}`, ...key].join(" ");
   }
 
@@ -283,9 +299,9 @@ export class TableLoad {
     // A full load of rows that all have no time, or whose time hasn't come, has no upper bound to go by.
     const wanted =
       full && to === undefined && shape.clock !== undefined ? source.where(shape.clock.column.isNull()) : within;
-    const read = this.#small ? wanted.coalesce(1) : wanted;
+    const read = this.#few === undefined ? wanted : wanted.coalesce(1);
     const known = full || typeof decision.delivered !== "object" ? undefined : decision.delivered.folder;
-    const isSmall = this.#small && known !== undefined && hasFew(known);
+    const isSmall = this.#few !== undefined && known !== undefined && hasFew(known);
     const rows = delivered === undefined ? newestByKey(read, shape) : undelivered(read, shape, delivered, isSmall);
 
     const noNewer = !full && decision.known !== undefined && to === micros(decision.known.time);
@@ -313,7 +329,9 @@ export class TableLoad {
     const remove = full && this.#parts.catalog === undefined ? await this.#presentFiles() : [];
     this.#report.details.filesReplaced = remove.length;
     const keepFrom = later(to === undefined ? undefined : to - this.#settings.lookback, from);
-    const next = await this.#deliver(batch, shape, to, keepFrom, written.rows > 0n, delivered);
+    const until = full || decision.known === undefined ? undefined : micros(decision.known.time);
+    const before = delivered === undefined ? undefined : { rows: delivered, until };
+    const next = await this.#deliver(batch, shape, to, keepFrom, written.rows > 0n, before);
     await this.#publish(batch, shape, written.rows, full ? "replace" : "add", remove, next);
   }
 
@@ -325,21 +343,24 @@ export class TableLoad {
     const { catalog } = this.#parts;
     const { clock } = shape;
     if (delivered === undefined || clock === undefined) return undefined;
-    if (delivered !== "table") return readDelivered(this.#spark, delivered.folder);
+    const known = this.#known({ ...shape, clock });
+    if (delivered !== "table") return known.read(delivered.folder);
     if (catalog === undefined) throw new TypeError("only an Iceberg table tells by itself what it holds");
-    const table = this.#spark.table(catalog.table(this.#name));
-    const rows = fitted(table, storedSchema(await table.schema()), shape.schema);
-    return deliveredRows(rows, { ...shape, clock }, from, undefined);
+    return await known.readTable(catalog, this.#name, from);
   }
 
-  /** Has the executors keep which rows near the watermark were delivered. */
+  #known(shape: RowShape & { readonly clock: Clock }): KnownRows {
+    return new KnownRows(this.#spark, this.#context.storage, this.#opened.state, shape);
+  }
+
+  /** Keeps which rows near the watermark were delivered. */
   async #deliver(
     batch: Batch<Watermark>,
     shape: RowShape,
     to: bigint | undefined,
     keepFrom: bigint | undefined,
     anyRows: boolean,
-    before: DataFrame | undefined,
+    before: DeliveredBefore | undefined,
   ): Promise<{ readonly watermark: Watermark | null; readonly delivered: Record<string, string> }> {
     const { clock } = shape;
     // Rows that the bounds have counted may have been deleted meanwhile: then nothing is known of the source.
@@ -347,16 +368,14 @@ export class TableLoad {
     if (clock === undefined || to === undefined || keepFrom === undefined || none) {
       return { watermark: null, delivered: {} };
     }
-    const attempt = anyRows ? readAttempt(this.#spark, batch.attempt, shape.schema) : undefined;
-    const written = this.#small ? attempt?.coalesce(1) : attempt;
-    const rows = { written, shape: { ...shape, clock }, from: keepFrom, before };
-    const { folder, rows: knownRows } = await this.#run.step("write what was delivered", () =>
-      keepDelivered(rows, this.#context.storage, batch.deliveredFolder),
+    const few = this.#few !== undefined;
+    const { folder, rows } = await this.#run.step("write what was delivered", () =>
+      this.#known({ ...shape, clock }).keep(batch, { from: keepFrom, before, anyRows, few }),
     );
     const watermark = {
       time: formatTrackerTime(to),
       knownFrom: formatTrackerTime(keepFrom),
-      knownRows: String(knownRows),
+      knownRows: String(rows),
     };
     return { watermark, delivered: { rows: folder } };
   }
@@ -443,18 +462,12 @@ export class TableLoad {
     );
     this.#report.inserted = Number(written.rows);
     this.#report.details.filesReplaced = remove.length;
-    const knownFrom = micros(known.knownFrom);
-    const folder = batch.deliveredFolder("rows");
-    const before = state.delivered.rows === undefined ? undefined : readDelivered(spark, state.delivered.rows);
-    const outside = before?.where(`NOT (time BETWEEN ${range.from} AND ${range.to})`);
     const inRange =
       written.rows === 0n
         ? undefined
         : rowsWithin(readAttempt(spark, batch.attempt, shape.schema), clock, { ...range, withoutTime: false });
-    // Beside a range's rows there may be newer ones of the same keys.
-    const kept = deliveredRows(inRange, { ...shape, clock }, knownFrom, outside, { newestBy: "time" });
-    const { rows: knownRows } = await this.#run.step("write what was delivered", () =>
-      writeParquet(kept, this.#context.storage, folder),
+    const { folder, rows: knownRows } = await this.#run.step("write what was delivered", () =>
+      this.#known({ ...shape, clock }).keepAround(batch, range, inRange),
     );
     const next = {
       watermark: { ...known, knownRows: String(knownRows) },

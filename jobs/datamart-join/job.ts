@@ -20,7 +20,7 @@ import { joinTree } from "./join-tree.js";
 import { type Mart, sourceOf } from "./mart.js";
 import { MartLoad, type Written } from "./mart-load.js";
 import { outputColumns } from "./output-columns.js";
-import { type Arguments, JOB, readSettings, type Settings } from "./settings.js";
+import { type Arguments, argumentProblems, JOB, readSettings, type Settings } from "./settings.js";
 import { type OpenSources, openSources } from "./sources.js";
 import {
   type Details,
@@ -89,6 +89,7 @@ export default defineJob({
     "Join the account, queue and settlement tables to Parquet or Iceberg: full, then every group that a change touches",
   args,
   needs: ["iceberg"],
+  check: argumentProblems,
   run,
 });
 

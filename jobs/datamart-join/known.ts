@@ -98,11 +98,19 @@ export function readKnown(spark: SparkSession, mart: Mart, folders: readonly str
     .parquet(...folders.map(hadoopReadPath));
 }
 
-/** The delivered rows of a table, in the form of `undelivered`. */
-export function deliveredOf(mart: Mart, table: string, known: DataFrame): DataFrame {
-  return ofTable(mart, table, known)
-    .where(f.col(HASH).isNotNull())
-    .select(f.concat(f.lit("r"), f.col(HASH)).as("id"), f.col(TIME), f.col(HASH), f.lit(1n).as("copies"));
+/**
+ * The delivered rows of a table, in the form of `undelivered`.
+ *
+ * @param from time of the earliest row that they are held against, microseconds; earlier ones are none of these.
+ */
+export function deliveredOf(mart: Mart, table: string, known: DataFrame, from: bigint | undefined): DataFrame {
+  const rows = ofTable(mart, table, known).where(f.col(HASH).isNotNull());
+  return (from === undefined ? rows : rows.where(f.col(TIME).geq(from))).select(
+    f.concat(f.lit("r"), f.col(HASH)).as("id"),
+    f.col(TIME),
+    f.col(HASH),
+    f.lit(1n).as("copies"),
+  );
 }
 
 /** The groups of changed rows of the group table, as `touchedGroups` gives them. */

@@ -204,9 +204,8 @@ export class MartLoad {
         ? rows.where(clock.column.isNotNull())
         : rowsWithin(rows, clock, { from, to: undefined, withoutTime: false });
     const known = decision.known ? knownBefore(this.#parts) : undefined;
-    return known === undefined
-      ? window
-      : undelivered(window, { schema, clock, key: [] }, deliveredOf(mart, table, known));
+    if (known === undefined) return window;
+    return undelivered(window, { schema, clock, key: [] }, deliveredOf(mart, table, known, from));
   }
 
   /** Leaves out the tables without changed rows. */

@@ -1,4 +1,4 @@
-import { countParquetRows, rowsWithin, writeParquet } from "../../lib/glue/incremental/index.js";
+import { countParquetRows, rowsWithin, textsOf, writeParquet, writtenFiles } from "../../lib/glue/incremental/index.js";
 import * as f from "../../lib/spark/functions/index.js";
 import type { DataFrame, SparkSession } from "../../lib/spark/index.js";
 import { type Batch, childUri, hadoopReadPath } from "../../lib/storage/index.js";
@@ -13,6 +13,8 @@ import { knownFolders, knownName, type Opened, type Watermark } from "./state.js
 
 /** After so many datasets of known rows they are written anew, as one. */
 const MAX_KNOWN_DATASETS = 8;
+/** Groups of up to so many rows are looked at by this process. */
+const MOST_READ_HERE = 200_000;
 
 /** What a batch is to hold. */
 export interface Work {
@@ -90,7 +92,7 @@ export class MartWriter {
       const known = present.length > 0 ? readKnown(spark, mart, present) : this.#linksOfSource();
       delivered = { [name]: await this.#consolidate(tables.length > 0 ? changes : undefined, known, forgets) };
     }
-    const groups = tables.length > 0 ? await this.#writeGroups(tables, changes) : undefined;
+    const groups = tables.length > 0 ? await this.#writeGroups(tables, changes, folder) : undefined;
     return { counts, delivered, groups };
   }
 
@@ -119,16 +121,17 @@ export class MartWriter {
     return folder;
   }
 
-  async #writeGroups(tables: readonly string[], changes: DataFrame): Promise<GroupsWritten> {
+  async #writeGroups(tables: readonly string[], changes: DataFrame, changesFolder: string): Promise<GroupsWritten> {
     const { mart, run, spark, before, settings } = this.#parts;
     const { batchId } = this.#work;
     const [folder, emptiedFolder] = [this.#rowsFolder, this.#emptiedFolder];
     const plan = touchedGroups(mart, tables, changes, knownBefore(this.#parts));
     let touched = plan;
+    let touchedFolder = `${changesFolder}/${partOf(mart, mart.tree.groupTable)}`;
     let count: bigint | undefined;
     if (!groupsAreKnown(mart, tables)) {
       // Stored, so that what follows goes by the same groups.
-      const touchedFolder = this.#workFolder("touched");
+      touchedFolder = this.#workFolder("touched");
       count = (await run.step("find the groups", () => this.#store(plan, touchedFolder))).rows;
       touched = spark.read.schema(touchedSchema(mart)).parquet(hadoopReadPath(touchedFolder));
     }
@@ -136,7 +139,8 @@ export class MartWriter {
     const joined = joinedRows(mart, touched, batchId).repartition(f.col(GROUP_ID));
     const { rows } = await run.step("write the rows", () => this.#store(joined, folder));
     let emptied = 0n;
-    if (mart.tree.tables.length > 1 || before === undefined) {
+    const mayBeEmptied = mart.tree.tables.length > 1 && !(await this.#allHaveRows(touchedFolder));
+    if (mayBeEmptied || before === undefined) {
       const written = spark.read.schema("group_id STRING").parquet(hadoopReadPath(folder));
       const gone = emptiedGroups(mart, touched, written, batchId);
       emptied = (await run.step("write the emptied groups", () => this.#store(gone, emptiedFolder))).rows;
@@ -149,6 +153,20 @@ export class MartWriter {
     ];
     const commit = this.#commit("groups", rows === 0n ? null : folder, emptied === 0n ? null : emptiedFolder);
     return { rows, emptied, touched: count, folders: settings.format === "parquet" ? folders : [], commit };
+  }
+
+  /**
+   * Whether each touched group has rows in what was written, so that none was emptied. Of few groups that is found out here, which saves a
+   * Spark operation.
+   *
+   * @returns `false` also when it isn't known.
+   */
+  async #allHaveRows(touchedFolder: string): Promise<boolean> {
+    const { storage } = this.#parts.context;
+    const groupsIn = async (folder: string) =>
+      textsOf(storage, await writtenFiles(storage, folder), GROUP_ID, MOST_READ_HERE);
+    const [touched, written] = await Promise.all([groupsIn(touchedFolder), groupsIn(this.#rowsFolder)]);
+    return touched !== undefined && written !== undefined && [...touched].every((id) => written.has(id));
   }
 
   /** After a full load: the rows near the watermark, and the links of all rows. */

@@ -1,4 +1,4 @@
-import { type Clock, rowJson } from "../../lib/glue/incremental/index.js";
+import { type Clock, keyJson, rowJson } from "../../lib/glue/incremental/index.js";
 import * as f from "../../lib/spark/functions/index.js";
 import type { Column, DataFrame, StructType } from "../../lib/spark/index.js";
 import type { TableConfiguration } from "./configuration.js";
@@ -31,7 +31,7 @@ export function sourceOf({ sources }: Pick<Mart, "sources">, table: string): Sou
 
 /** What a group is known by: its key as JSON, or without one SHA-256 of the row. */
 export function groupId({ configuration, schema }: Source): Column {
-  return configuration.key.length > 0 ? rowJson(schema, configuration.key) : f.sha2(rowJson(schema), 256);
+  return configuration.key.length > 0 ? keyJson(schema, configuration.key) : f.sha2(rowJson(schema), 256);
 }
 
 /** Columns of the group table whose values all rows of a group share, to find them by. */

@@ -1,6 +1,5 @@
-import { ExitCode, UserError } from "../../lib/errors.js";
 import { readWindowArguments } from "../../lib/glue/incremental/index.js";
-import { stateFolderBeside } from "../../lib/glue/index.js";
+import { argumentsInvalid, stateFolderBeside } from "../../lib/glue/index.js";
 import { canonicalUri, childUri, isFileUri } from "../../lib/storage/index.js";
 import type { Configuration } from "./configuration.js";
 
@@ -39,22 +38,25 @@ export interface Settings {
   readonly parallelism: number;
 }
 
-/** @throws UserError `ARGUMENTS_INVALID` with all that is wrong. */
-export function readSettings(args: Arguments, configuration: Configuration): Settings {
+const NO_OUTPUT = "--output_path is missing: say there, or in the configuration as output_path, where to write";
+
+/** What is wrong with the arguments beyond what each of them says of itself, as far as it can be said without the configuration. */
+export function argumentProblems(args: Partial<Arguments & { readonly config: string | undefined }>): string[] {
   const problems: string[] = [];
+  const unconfigured = Object.hasOwn(args, "config") && args.config === undefined;
+  if (unconfigured && args.output_path === undefined) problems.push(NO_OUTPUT);
+  readWindowArguments(args, problems);
+  return problems;
+}
+
+/**
+ * @param args that {@link argumentProblems} has nothing to say of.
+ * @throws UserError `ARGUMENTS_INVALID` when neither they nor the configuration say where to write.
+ */
+export function readSettings(args: Arguments, configuration: Configuration): Settings {
   const outputPath = args.output_path ?? configuration.outputPath;
-  if (outputPath === undefined) {
-    problems.push("--output_path is missing: say there, or in the configuration as output_path, where to write");
-  }
-  const { lookback, backfill } = readWindowArguments(args, problems);
-  if (outputPath === undefined || problems.length > 0) {
-    const count = problems.length === 1 ? "One argument is" : `${problems.length} arguments are`;
-    throw new UserError("ARGUMENTS_INVALID", `${count} wrong`, {
-      problems,
-      hint: "--help lists every argument",
-      exitCode: ExitCode.usage,
-    });
-  }
+  if (outputPath === undefined) throw argumentsInvalid([NO_OUTPUT]);
+  const { lookback, backfill } = readWindowArguments(args);
   return {
     database: args.database_name,
     // Files are listed by their absolute path.

@@ -1,6 +1,7 @@
-import { ExitCode, UserError } from "../../lib/errors.js";
-import { arg, type JobContext } from "../../lib/glue/index.js";
+import { arg, type JobContext, patternProblems } from "../../lib/glue/index.js";
 import { FIND_CHANGES, type FindChanges } from "./changes.js";
+import { deletesProblem } from "./deletes.js";
+import { hasPatterns } from "./systems.js";
 
 /** The job's arguments. */
 export const args = {
@@ -60,12 +61,15 @@ export type Context = JobContext<{
   readonly lock_timeout: number;
 }>;
 
-/** @throws UserError `ARGUMENTS_INVALID`. */
-export function refuseContradictions(given: Context["args"]): void {
-  if (!given.reconcile || given.from_snapshot === undefined) return;
-  throw new UserError("ARGUMENTS_INVALID", "Two arguments contradict each other", {
-    problems: ["--reconcile looks at what the target holds, --from_snapshot says it"],
-    hint: "Give one of them",
-    exitCode: ExitCode.usage,
-  });
+/** What is wrong with the arguments beyond what each of them says of itself. */
+export function argumentProblems(given: Partial<Context["args"]>): readonly string[] {
+  const { source_system_id: systems, deletes, reconcile, from_snapshot: from } = given;
+  const problem = deletes === undefined ? undefined : deletesProblem(deletes);
+  return [
+    ...(systems !== undefined && hasPatterns(systems) ? patternProblems(systems, "source_system_id") : []),
+    ...(problem === undefined ? [] : [problem]),
+    ...(reconcile === true && from !== undefined
+      ? ["--reconcile looks at what the target holds, and --from_snapshot says it: leave one of them out"]
+      : []),
+  ];
 }

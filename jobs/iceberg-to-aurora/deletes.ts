@@ -1,4 +1,4 @@
-import { ExitCode, UserError } from "../../lib/errors.js";
+import { UserError } from "../../lib/errors.js";
 import { Alteration } from "../../lib/postgres/alteration.js";
 import type { Deletes } from "../../lib/postgres/apply.js";
 import { identifierProblem, quoteIdentifier, quoteTable, type TableName } from "../../lib/postgres/identifiers.js";
@@ -18,21 +18,19 @@ export interface DeletesPlan {
   readonly table: Table | undefined;
 }
 
-/**
- * Reads `--deletes hard|soft:<column>`.
- *
- * @throws UserError `ARGUMENTS_INVALID`.
- */
+/** Reads `--deletes hard|soft:<column>`, which {@link deletesProblem} has nothing to say of. */
 export function softDeleteColumn(text: string): string | undefined {
+  return text.startsWith("soft:") ? text.slice("soft:".length).trim() : undefined;
+}
+
+/** What is wrong with `--deletes`; `undefined`: nothing. */
+export function deletesProblem(text: string): string | undefined {
   if (text === "hard") return undefined;
-  const column = text.startsWith("soft:") ? text.slice("soft:".length).trim() : "";
+  const column = softDeleteColumn(text) ?? "";
   const problem = column === "" ? "it names no column" : identifierProblem(column);
-  if (problem === undefined) return column;
-  throw new UserError("ARGUMENTS_INVALID", "One argument is wrong", {
-    problems: [`--deletes must be hard, or soft:<column>; it is ${JSON.stringify(text)}: ${problem}`],
-    hint: "With soft:deleted_at rows stay, and deleted_at says since when they are deleted",
-    exitCode: ExitCode.usage,
-  });
+  return problem === undefined
+    ? undefined
+    : `--deletes must be hard, or soft:<column>; it is ${JSON.stringify(text)}: ${problem}`;
 }
 
 /**

@@ -2,7 +2,7 @@ import { UserError } from "../../lib/errors.js";
 import { describeFailure } from "../../lib/glue/failure.js";
 import { defineJob } from "../../lib/glue/index.js";
 import { sideBySide } from "../../lib/glue/side-by-side.js";
-import { args, type Context, refuseContradictions } from "./arguments.js";
+import { args, argumentProblems, type Context } from "./arguments.js";
 import { type Configuration, readConfiguration } from "./configuration.js";
 import { softDeleteColumn } from "./deletes.js";
 import { Load } from "./load.js";
@@ -23,12 +23,12 @@ export default defineJob({
   summary: "Load an Iceberg table into Aurora PostgreSQL: full, then only new, changed and deleted rows",
   args,
   needs: ["iceberg", "postgresql"],
+  check: argumentProblems,
   run,
 });
 
 async function run(context: Context): Promise<void> {
   const softDeletes = softDeleteColumn(context.args.deletes);
-  refuseContradictions(context.args);
   const systems = await wantedSystems(context);
   if (systems === undefined) {
     const system = context.args.source_system_id;

@@ -12,7 +12,7 @@ import type { Context } from "./arguments.js";
  */
 export async function wantedSystems(context: Context): Promise<readonly string[] | undefined> {
   const { source_system_id: text, metadata_table_name: table, metadata_type: type } = context.args;
-  if (!/[,*?!]/.test(text)) return undefined;
+  if (!hasPatterns(text)) return undefined;
   const entries = text.split(",").map((entry) => entry.trim());
   // A list of ids needs no look at all the others, and says of each whether it is there.
   if (entries.every((entry) => /^[^*?!]+$/.test(entry))) return [...new Set(entries)];
@@ -28,6 +28,11 @@ export async function wantedSystems(context: Context): Promise<readonly string[]
       exitCode: ExitCode.configuration,
     },
   );
+}
+
+/** Whether `--source_system_id` is more than one id, which is taken as it is. */
+export function hasPatterns(text: string): boolean {
+  return /[,*?!]/.test(text);
 }
 
 /**

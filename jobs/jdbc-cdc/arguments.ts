@@ -1,6 +1,5 @@
-import { ExitCode, UserError } from "../../lib/errors.js";
 import { parseDuration } from "../../lib/glue/incremental/index.js";
-import { type ArgValues, arg } from "../../lib/glue/index.js";
+import { type ArgValues, arg, patternProblems } from "../../lib/glue/index.js";
 import { isObjectUri } from "../../lib/storage/batches/tracker.js";
 import { parseTrackerTime } from "../../lib/storage/index.js";
 
@@ -24,9 +23,13 @@ export const definitions = {
     default: ["public"],
   }),
   tables: arg.string({ description: "Only these tables: patterns like 'acc*,!tmp_*'", optional: true }),
-  batch_size: arg.integer({ description: "Tables that are read from one snapshot of the database", default: 20 }),
-  parallelism: arg.integer({ description: "Tables at once", default: 4 }),
-  readers: arg.integer({ description: "Connections of the executors at the most for one table", default: 4 }),
+  batch_size: arg.integer({
+    description: "Tables that are read from one snapshot of the database",
+    default: 20,
+    min: 1,
+  }),
+  parallelism: arg.integer({ description: "Tables at once", default: 4, min: 1 }),
+  readers: arg.integer({ description: "Connections of the executors at the most for one table", default: 4, min: 1 }),
   lookback: arg.string({ description: "How far before the last timestamp a run begins, e.g. 15m", default: "0" }),
   late_rows: arg.choice(["xmin", "clock"], {
     description:
@@ -67,14 +70,24 @@ export interface Settings {
   readonly backfill: { readonly from: bigint | undefined; readonly to: bigint | undefined } | undefined;
 }
 
-/** @throws UserError `ARGUMENTS_INVALID` with everything that is wrong. */
-export function readSettings(args: Arguments): Settings {
+/** What is wrong with the arguments beyond what each of them says of itself. */
+export function argumentProblems(args: Partial<Arguments>): readonly string[] {
   const problems: string[] = [];
-  for (const name of ["batch_size", "parallelism", "readers"] as const) {
-    if (args[name] < 1) problems.push(`--${name} must be at least 1; it is ${args[name]}`);
-  }
-  if (!isObjectUri(args.csv_file_name)) problems.push("--csv_file_name names a bucket, and no object in it");
-  const lookback = parseDuration(args.lookback);
+  const { csv_file_name: tracker } = args;
+  if (tracker !== undefined && !isObjectUri(tracker))
+    problems.push("--csv_file_name names a bucket, and no object in it");
+  readWindow(args, problems);
+  problems.push(...patternProblems(args.tables));
+  return problems;
+}
+
+/** @param args that {@link argumentProblems} has nothing to say of. */
+export function readSettings(args: Arguments): Settings {
+  return readWindow(args, []);
+}
+
+function readWindow(args: Partial<Arguments>, problems: string[]): Settings {
+  const lookback = parseDuration(args.lookback ?? "0");
   if (lookback === undefined)
     problems.push(`--lookback must be like 90s, 15m, 2h or 1d; it is ${JSON.stringify(args.lookback)}`);
   const time = (name: "from" | "to") => {
@@ -90,17 +103,6 @@ export function readSettings(args: Arguments): Settings {
   const backfill = args.from !== undefined || args.to !== undefined;
   if (backfill && (args.load_type === "full" || args.full_refresh)) {
     problems.push("--from and --to are for --load_type cdc, and not together with --full_refresh");
-  }
-  if (problems.length > 0) {
-    throw new UserError(
-      "ARGUMENTS_INVALID",
-      problems.length === 1 ? "One argument is wrong" : "Some arguments are wrong",
-      {
-        problems,
-        hint: "--help lists every argument",
-        exitCode: ExitCode.usage,
-      },
-    );
   }
   return { lookback: lookback ?? 0n, backfill: backfill ? { from, to } : undefined };
 }

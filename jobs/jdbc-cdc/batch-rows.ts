@@ -1,4 +1,12 @@
-import { hasFew, readAttempt, readDelivered, undeliveredCurrent } from "../../lib/glue/incremental/index.js";
+import {
+  deliveredRows,
+  hasFew,
+  noIdentities,
+  readAttempt,
+  readDelivered,
+  shapeThen,
+  undeliveredCurrent,
+} from "../../lib/glue/incremental/index.js";
 import type { SparkColumn } from "../../lib/postgres/spark-columns.js";
 import * as f from "../../lib/spark/functions/index.js";
 import { type DataFrame, quoteName, type SparkSession, simpleString, Timestamp } from "../../lib/spark/index.js";
@@ -25,6 +33,23 @@ export function asWritten(rows: DataFrame, { shape, batchAt }: WrittenForm): Dat
   );
 }
 
+/** What a batch has delivered: the dataset's folder, and the table's shape then. */
+export interface Delivered {
+  readonly folder: string;
+  readonly details: Details;
+}
+
+/** The delivered rows, as the next batch looks them up. */
+export function knownRows(spark: SparkSession, { folder, details }: Delivered, { shape }: WrittenForm): DataFrame {
+  return readDelivered(spark, folder, (copies) => {
+    const columns = details.columns.map(({ name, type }) => [name, type] as const);
+    const then = shapeThen(columns, shape);
+    if (then === undefined) return noIdentities(spark);
+    const rows = readAttempt(spark, copies, publishedSchema(details)).where(f.not(f.col(DELETED)));
+    return deliveredRows(rows, then, undefined, undefined);
+  });
+}
+
 /**
  * Those of a window's rows that were not delivered yet, or have changed since.
  *
@@ -35,11 +60,11 @@ export function undeliveredRows(
   spark: SparkSession,
   rows: DataFrame,
   form: WrittenForm,
-  delivered: { readonly folder: string; readonly replacedFrom: bigint | undefined },
+  delivered: Delivered & { readonly replacedFrom: bigint | undefined },
   small: boolean,
 ): DataFrame {
   const { folder, replacedFrom } = delivered;
-  const all = readDelivered(spark, folder);
+  const all = knownRows(spark, delivered, form);
   const staying = replacedFrom === undefined ? all : all.where(f.col("time").lt(f.lit(replacedFrom)));
   const alone = small && hasFew(folder);
   return asWritten(undeliveredCurrent(alone ? rows.coalesce(1) : rows, form.shape, staying, KNOWN, alone), form);

@@ -4,7 +4,7 @@ import { applicationName } from "../../lib/postgres/connection.js";
 import type { SparkSession } from "../../lib/spark/index.js";
 import { canonicalUri, childUri, MaxTimestampsFile, type Publish } from "../../lib/storage/index.js";
 import { isFileUri } from "../../lib/storage/uri.js";
-import { type Arguments, definitions, readSettings } from "./arguments.js";
+import { type Arguments, argumentProblems, definitions, readSettings } from "./arguments.js";
 import { icebergOutput, publishBatch } from "./iceberg-output.js";
 import { withLog } from "./log.js";
 import type { TableOutput } from "./output.js";
@@ -28,6 +28,7 @@ export default defineJob({
   summary: "Load the tables of a PostgreSQL database to Parquet or Iceberg: full, then what changed by updated_at",
   args: definitions,
   needs: ["iceberg", "postgresql"],
+  check: argumentProblems,
   run,
 });
 

@@ -9,8 +9,9 @@ import type { Arguments } from "./arguments.js";
 export async function withLog(context: JobContext<Arguments>, work: () => Promise<void>): Promise<void> {
   const { args, log, report, jobName, runId } = context;
   const lines = context.keepLog();
-  const warned = report.warnings.map((warning) => warningLine(warning, report.startedAt));
-  report.onWarning = (warning) => warned.push(warningLine(warning, new Date()));
+  const warned = report.warnings.map(
+    ({ code, message }): KeptLogLine => ({ at: report.startedAt, level: "warn", message: `${code}: ${message}` }),
+  );
   log.info(`${jobName} ${runId} begins: ${args.load_type} of ${args.database_name}`);
   try {
     await work();
@@ -22,9 +23,7 @@ export async function withLog(context: JobContext<Arguments>, work: () => Promis
   } finally {
     if (context.mode === "run") {
       const uri = childUri(args.log_folder_path, `${logName(args.environment, report.startedAt)}_${runId}.log`);
-      const text = [...lines(), ...warned]
-        .toSorted((one, other) => one.at.getTime() - other.at.getTime())
-        .map((line) => format(line, args.environment));
+      const text = [...warned, ...lines()].map((line) => format(line, args.environment));
       await context.storage
         .put(uri, `${text.join("\n")}\n`, { contentType: "text/plain; charset=utf-8" })
         .catch((error) => {
@@ -32,10 +31,6 @@ export async function withLog(context: JobContext<Arguments>, work: () => Promis
         });
     }
   }
-}
-
-function warningLine({ code, message }: { readonly code: string; readonly message: string }, at: Date): KeptLogLine {
-  return { at, level: "warn", message: `${code}: ${message}` };
 }
 
 function format({ at, level, message }: KeptLogLine, environment: string): string {

@@ -13,6 +13,12 @@ const SMALL = 50_000n;
 /** From this version on a range of blocks costs a look at these blocks only. */
 const BLOCK_RANGES = 140_000;
 
+/** See {@link SourceRows.versions}. */
+export interface Versions {
+  readonly versions: string | null;
+  readonly others: bigint;
+}
+
 /** The rows of a table in a snapshot, for the executors. */
 export class SourceRows {
   readonly #snapshot: ExportedSnapshot;
@@ -59,15 +65,21 @@ export class SourceRows {
     return await this.#read(spark, key, "true", SMALL + 1n, {});
   }
 
-  /** What a set of rows is, as row versions; `null` where rows have none. */
-  async versions(where: string): Promise<string | null> {
-    if (!versioned(this.#table)) return null;
+  /**
+   * What a set of rows is, as row versions (`null` where rows have none), and how many of them aren't surely among those that a batch
+   * writes.
+   *
+   * @param where SQL conditions: which rows, and which of them aren't.
+   */
+  async versions({ where, others }: { readonly where: string; readonly others: string }): Promise<Versions> {
     const from = quoteTable(this.#table);
-    const [row] = await this.#snapshot.query<{ versions: string }>(
+    const [row] = await this.#snapshot.query<{ versions: string | null; others: string }>(
       `reading ${from}`,
-      `SELECT COALESCE(sum(${VERSION}), 0)::text AS versions FROM ${from} AS t WHERE ${where}`,
+      `SELECT ${versioned(this.#table) ? `COALESCE(sum(${VERSION}), 0)::text` : "NULL"} AS versions,
+              (count(*) FILTER (WHERE COALESCE(${others}, true)))::text AS others
+         FROM ${from} AS t WHERE ${where}`,
     );
-    return row?.versions ?? null;
+    return { versions: row?.versions ?? null, others: BigInt(row?.others ?? 0) };
   }
 
   async #read(

@@ -1,5 +1,5 @@
 import { ExitCode, UserError } from "../../lib/errors.js";
-import { type CatalogEntry, type JobContext, namesWithoutTable, tableFilter } from "../../lib/glue/index.js";
+import { type CatalogEntry, type JobContext, tableFilter, warnOfUnknownTables } from "../../lib/glue/index.js";
 import { applicationName, type PostgresConnection } from "../../lib/postgres/connection.js";
 import { PostgresSession } from "../../lib/postgres/session.js";
 import { type CatalogReader, type SourceTable, sourceTables } from "../../lib/postgres/source-tables.js";
@@ -77,9 +77,7 @@ async function listed(context: Context, wanted: (table: string) => boolean): Pro
 
 function warnOfUnknown({ args, report }: Context, tables: readonly { readonly name: string }[]): void {
   const names = tables.map(({ name }) => name);
-  for (const unknown of namesWithoutTable(args.tables, names)) {
-    report.warn("TABLE_NOT_FOUND", `${args.database_name} has no table ${unknown}, which --tables names`);
-  }
+  warnOfUnknownTables(report, args.database_name, args.tables, names);
 }
 
 async function cataloged(

@@ -1,5 +1,12 @@
 import { ExitCode, UserError } from "../../lib/errors.js";
-import { keepDelivered, readAttempt, readDelivered, writeParquet } from "../../lib/glue/incremental/index.js";
+import {
+  areSmall,
+  copyDelivered,
+  keepDelivered,
+  readAttempt,
+  writeParquet,
+  writtenFiles,
+} from "../../lib/glue/incremental/index.js";
 import type { JobContext, TableRun } from "../../lib/glue/index.js";
 import { applicationName } from "../../lib/postgres/connection.js";
 import { type ExportedSnapshot, writtenSince } from "../../lib/postgres/exported-snapshot.js";
@@ -21,6 +28,7 @@ import {
   KNOWN,
   keptMarks,
   keySchema,
+  knownRows,
   undeliveredRows,
   type WrittenForm,
 } from "./batch-rows.js";
@@ -195,13 +203,15 @@ export class TableLoad {
   async #batchRows(): Promise<DataFrame> {
     const { decision, window, clock, opened } = this.#plan;
     const where = windowSql(decision, clock, this.#to);
-    const delivered = opened.state?.delivered.rows;
+    const { state } = opened;
+    const folder = state?.delivered.rows;
     const known = knownSql(decision, clock);
-    if (known !== undefined && delivered !== undefined) {
+    if (known !== undefined && state !== undefined && folder !== undefined) {
       const rows = await this.#rows.read(this.#spark, where, window.rows, { [KNOWN]: known });
       const replacedFrom = decision.kind === "changes" ? decision.replaceFrom : undefined;
       const small = this.#rows.areFew(window.rows);
-      return undeliveredRows(this.#spark, rows, this.#form, { folder: delivered, replacedFrom }, small);
+      const delivered = { folder, details: state.details as Details, replacedFrom };
+      return undeliveredRows(this.#spark, rows, this.#form, delivered, small);
     }
     return asWritten(await this.#rows.read(this.#spark, where, window.rows), this.#form);
   }
@@ -234,10 +244,10 @@ export class TableLoad {
     const knownFrom = decision.kind === "full" ? wanted : max(wanted, decision.from);
     const near = clock.atLeast(knownFrom);
     const where = `${clock.atMost(to)} AND (${near}${late === undefined ? "" : ` OR ${late}`})`;
-    const [versions, folder] = await Promise.all([
-      this.#rows.versions(where),
-      this.#writeDelivered(batch, where, undefined),
-    ]);
+    const others = `(NOT (${windowSql(decision, clock, to)}) OR ${knownSql(decision, clock) ?? "false"})`;
+    const { versions, others: notInBatch } = await this.#rows.versions({ where, others });
+    const copies = notInBatch === 0n ? await this.#copyDelivered(batch) : undefined;
+    const folder = copies ?? (await this.#writeDelivered(batch, where, undefined));
     const watermark: Watermark = {
       to: String(to),
       takenAt: String(this.#form.batchAt),
@@ -267,11 +277,14 @@ export class TableLoad {
     const near = clock.atLeast(BigInt(known.knownFrom));
     const where =
       `${clock.atMost(to)} AND ${clock.atLeast(from)} AND ` + `(${near}${late === undefined ? "" : ` OR ${late}`})`;
-    const before = opened.state?.delivered.rows;
+    const { state } = opened;
+    const before = state?.delivered.rows;
     const outside =
-      before === undefined
+      state === undefined || before === undefined
         ? undefined
-        : readDelivered(this.#spark, before).where(f.not(f.col("time").between(f.lit(from), f.lit(to))));
+        : knownRows(this.#spark, { folder: before, details: state.details as Details }, this.#form).where(
+            f.not(f.col("time").between(f.lit(from), f.lit(to))),
+          );
     const folder = await this.#writeDelivered(batch, where, outside);
     return {
       watermark: { ...known, versions: null },
@@ -301,6 +314,20 @@ export class TableLoad {
     const all = readAttempt(this.#spark, before, schema).unionAll(added).distinct();
     await run.step("write the keys", () => writeParquet(all, context.storage, folder));
     return folder;
+  }
+
+  /**
+   * Keeps copies of the files that the batch wrote, when all rows that count are in them; those that they hold besides were in the same snapshot.
+   *
+   * @returns `undefined` where Spark had better read these rows again.
+   */
+  async #copyDelivered(batch: Batch<Watermark>): Promise<string | undefined> {
+    const { context, run } = this.#plan;
+    return await run.step("write what was delivered", async () => {
+      const files = await writtenFiles(context.storage, batch.attempt);
+      if (files.length === 0 || !areSmall(files)) return undefined;
+      return await copyDelivered(files, context.storage, batch.deliveredFolder);
+    });
   }
 
   /** Keeps what is known of the rows near the watermark, read in the same snapshot. */

@@ -1,15 +1,11 @@
-import { ExitCode, UserError } from "../../lib/errors.js";
 import type { CassandraTable } from "../../lib/keyspaces/index.js";
 import * as f from "../../lib/spark/functions/index.js";
 import { type Column, type DataFrame, quoteName } from "../../lib/spark/index.js";
+import { KEPT, type Kept } from "./arguments.js";
 import type { Folder } from "./folders.js";
 
-/** What can be kept of a cell beside its value. */
-const KINDS = ["ttl", "writetime"] as const;
-type Kind = (typeof KINDS)[number];
-
 /** Names of the columns that hold it, of one column of the table. */
-export type CellColumns = Readonly<Partial<Record<Kind, string>>>;
+export type CellColumns = Readonly<Partial<Record<Kept, string>>>;
 
 /** By names of the table's columns. */
 export type Cells = Readonly<Record<string, CellColumns>>;
@@ -18,18 +14,9 @@ export type Cells = Readonly<Record<string, CellColumns>>;
  * The columns in which an export keeps the seconds that cells have left (`ttl_<column>`, NULL for those that stay) and their age
  * (`writetime_<column>`, microseconds since 1970). Keys have neither; collections that aren't frozen have one for each element,
  * which an import couldn't bring back.
- *
- * @throws UserError `ARGUMENTS_INVALID`.
  */
 export function cellColumns(table: CassandraTable, keep: readonly string[] | undefined): Cells {
   if (keep === undefined) return {};
-  const wrong = keep.filter((kind) => !(KINDS as readonly string[]).includes(kind));
-  if (wrong.length > 0) {
-    throw new UserError("ARGUMENTS_INVALID", "--KEEP can't be used", {
-      problems: wrong.map((kind) => `${JSON.stringify(kind)} is none of ${KINDS.join(", ")}`),
-      exitCode: ExitCode.usage,
-    });
-  }
   const taken = new Set(table.columns.map(({ name }) => name.toLowerCase()));
   const free = (name: string): string => {
     if (taken.has(name.toLowerCase())) return free(`${name}_`);
@@ -41,7 +28,7 @@ export function cellColumns(table: CassandraTable, keep: readonly string[] | und
       .filter(({ kind, elements }) => (kind === "regular" || kind === "static") && !elements)
       .map(({ name }) => [
         name,
-        Object.fromEntries(KINDS.filter((kind) => keep.includes(kind)).map((kind) => [kind, free(`${kind}_${name}`)])),
+        Object.fromEntries(KEPT.filter((kind) => keep.includes(kind)).map((kind) => [kind, free(`${kind}_${name}`)])),
       ]),
   );
 }
@@ -124,7 +111,7 @@ export function keptCells({ manifest }: Folder): KeptCells {
   // A row may have been read at the end of its export: one that stays too long goes with the next changes, one that went too early is lost.
   const until = manifest?.kind === "diff" ? manifest.exportedUntil : manifest?.finishedAt;
   const readUntil = until === undefined ? exportedAt : Date.parse(until);
-  const has = (kind: Kind) => Object.values(cells).some((kept) => kept[kind] !== undefined);
+  const has = (kind: Kept) => Object.values(cells).some((kept) => kept[kind] !== undefined);
   const [timed, expiring] = [has("writetime"), has("ttl")];
   return {
     timed,

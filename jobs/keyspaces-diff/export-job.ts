@@ -1,5 +1,12 @@
 import { arg, defineJob } from "../../lib/glue/index.js";
-import { cellArguments, clusterArguments, POSITIONS, stackArguments, tableArguments } from "./arguments.js";
+import {
+  argumentProblems,
+  cellArguments,
+  clusterArguments,
+  POSITIONS,
+  stackArguments,
+  tableArguments,
+} from "./arguments.js";
 import { exportTable } from "./export.js";
 
 /** A table of Amazon Keyspaces or Cassandra to `<S3URI>/snapshot/year=/month=/day=/hour=/minute=`. */
@@ -15,6 +22,7 @@ export default defineJob({
     ...clusterArguments,
   },
   positional: POSITIONS.export,
+  check: argumentProblems,
   async run(context) {
     await exportTable(context);
   },

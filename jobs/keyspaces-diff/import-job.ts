@@ -1,5 +1,6 @@
 import { defineJob } from "../../lib/glue/index.js";
 import {
+  argumentProblems,
   clusterArguments,
   POSITIONS,
   resumeArguments,
@@ -16,6 +17,7 @@ export default defineJob({
   needs: ["cassandra"],
   args: { ...stackArguments, ...tableArguments, ...clusterArguments, ...writeArguments, ...resumeArguments },
   positional: POSITIONS.export,
+  check: argumentProblems,
   async run(context) {
     await importFiles({ ...context, args: { ...context.args, DISTINCT_KEYS: undefined } }, "export");
   },

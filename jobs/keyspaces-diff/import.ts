@@ -10,7 +10,7 @@ import {
 } from "../../lib/keyspaces/index.js";
 import * as f from "../../lib/spark/functions/index.js";
 import { type DataFrame, quoteName, type SparkSession } from "../../lib/spark/index.js";
-import type { FileFormat } from "./arguments.js";
+import { type FileFormat, writeTime } from "./arguments.js";
 import { keptCells } from "./cells.js";
 import { type ClusterArguments, checkKeyTypes, openTarget, tableText } from "./cluster.js";
 import { type ColumnPlan, columnsOf, LIST, type TableWrite } from "./columns.js";
@@ -48,7 +48,8 @@ export async function importFiles(
   const { args, storage, step, report: run } = context;
   const name = { keyspace: args.KEYSPACE_NAME, table: args.TABLE_NAME };
   const report = run.table(label);
-  const settings = { ...writeSettings(args), retries: args.RETRIES };
+  const pace: WriteSettings = args.RATE_LIMIT === undefined ? {} : { rowsPerSecond: args.RATE_LIMIT };
+  const settings = { ...pace, retries: args.RETRIES };
   const folder = await step("look at the files", () =>
     openFolder(storage, args.S3URI, { what: "S3URI", format: args.FORMAT, kind }),
   );
@@ -200,18 +201,6 @@ async function countKinds({ diffColumn, check, hasNoKey, wentBack }: ColumnPlan,
   };
 }
 
-function writeSettings({ RATE_LIMIT, RETRIES, BATCH_MB }: ImportArguments): WriteSettings {
-  const problems = [
-    ...(RATE_LIMIT === undefined || RATE_LIMIT > 0 ? [] : ["--RATE_LIMIT must be more than 0"]),
-    ...(RETRIES >= 0 ? [] : ["--RETRIES must be 0 or more"]),
-    ...(BATCH_MB > 0 ? [] : ["--BATCH_MB must be more than 0"]),
-  ];
-  if (problems.length > 0) {
-    throw new UserError("ARGUMENTS_INVALID", "Arguments are wrong", { problems, exitCode: ExitCode.usage });
-  }
-  return RATE_LIMIT === undefined ? {} : { rowsPerSecond: RATE_LIMIT };
-}
-
 /** Microseconds since 1970. */
 function writeTimestamp(given: string, folder: Folder): bigint | undefined {
   const { manifest, uri } = folder;
@@ -219,9 +208,8 @@ function writeTimestamp(given: string, folder: Folder): bigint | undefined {
   const text = given === "none" && keptCells(folder).timed ? "export" : given;
   if (text === "none") return undefined;
   const time = text === "export" ? manifest?.exportedAt : text;
-  const millis =
-    time === undefined || !/^\d{4}-\d\d-\d\dT.*(Z|[+-]\d\d:\d\d)$/.test(time) ? Number.NaN : Date.parse(time);
-  if (!Number.isNaN(millis)) return BigInt(millis) * 1000n;
+  const millis = time === undefined ? undefined : writeTime(time);
+  if (millis !== undefined) return BigInt(millis) * 1000n;
   throw new UserError("ARGUMENTS_INVALID", "--WRITE_TIMESTAMP can't be used", {
     problems: [
       text === "export"

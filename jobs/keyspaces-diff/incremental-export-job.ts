@@ -1,4 +1,5 @@
 import { arg, defineJob } from "../../lib/glue/index.js";
+import { canonicalUri } from "../../lib/storage/index.js";
 import { keyArguments, POSITIONS, stackArguments, tableArguments } from "./arguments.js";
 import { exportChanges } from "./incremental-export.js";
 
@@ -35,6 +36,10 @@ export default defineJob({
     ...diffArguments,
   },
   positional: POSITIONS.incrementalExport,
+  check: ({ PASTURI: past, CURRENTURI: current }) =>
+    past !== undefined && current !== undefined && canonicalUri(past) === canonicalUri(current)
+      ? [`--PASTURI and --CURRENTURI are the same export, ${past}: the first is the older one, the second the newer`]
+      : [],
   async run(context) {
     await exportChanges(context);
   },

@@ -17,7 +17,6 @@ import {
   type SparkSession,
   type StructType,
 } from "../../lib/spark/index.js";
-import { canonicalUri } from "../../lib/storage/index.js";
 import type { FileFormat } from "./arguments.js";
 import type { Cells } from "./cells.js";
 import { tableText } from "./cluster.js";
@@ -59,12 +58,6 @@ export async function exportChanges(
   const { args, storage, step } = context;
   const name = { keyspace: args.KEYSPACE_NAME, table: args.TABLE_NAME };
   const report = context.report.table(label);
-  if (canonicalUri(args.PASTURI) === canonicalUri(args.CURRENTURI)) {
-    throw new UserError("EXPORTS_THE_SAME", `PASTURI and CURRENTURI are the same export: ${args.PASTURI}`, {
-      hint: "Name the older export with --PASTURI and the newer one with --CURRENTURI",
-      exitCode: ExitCode.usage,
-    });
-  }
   const [past, current] = await step("look at the exports", async () => [
     await openFolder(storage, args.PASTURI, { what: "PASTURI", format: args.FORMAT, kind: "export" }),
     await openFolder(storage, args.CURRENTURI, { what: "CURRENTURI", format: args.FORMAT, kind: "export" }),

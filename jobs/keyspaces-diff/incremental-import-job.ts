@@ -1,5 +1,6 @@
 import { defineJob } from "../../lib/glue/index.js";
 import {
+  argumentProblems,
   clusterArguments,
   keyArguments,
   POSITIONS,
@@ -24,6 +25,7 @@ export default defineJob({
     ...resumeArguments,
   },
   positional: POSITIONS.incrementalImport,
+  check: argumentProblems,
   async run(context) {
     await importFiles(context, "diff");
   },

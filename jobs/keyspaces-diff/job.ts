@@ -3,7 +3,14 @@ import { ExitCode, UserError } from "../../lib/errors.js";
 import { arg, defineJob, type JobContext, processMark } from "../../lib/glue/index.js";
 import { CassandraSession } from "../../lib/keyspaces/index.js";
 import { acquireLease, childUri } from "../../lib/storage/index.js";
-import { cellArguments, clusterArguments, keyArguments, tableArguments, writeArguments } from "./arguments.js";
+import {
+  argumentProblems,
+  cellArguments,
+  clusterArguments,
+  keyArguments,
+  tableArguments,
+  writeArguments,
+} from "./arguments.js";
 import { checkKeyTypes } from "./cluster.js";
 import { exportTable } from "./export.js";
 import { exportTime } from "./folders.js";
@@ -49,6 +56,7 @@ export default defineJob({
   summary: "Keep a table equal to another one: export it, find what changed since the last export, apply that",
   needs: ["cassandra"],
   args,
+  check: problemsTogether,
   run,
 });
 
@@ -83,13 +91,6 @@ async function run(context: Context): Promise<void> {
     table: args.TARGET_TABLE,
     cluster: args.TARGET_CLUSTER ?? args.CLUSTER,
   };
-  if (target.keyspace === args.KEYSPACE_NAME && target.table === args.TABLE_NAME && target.cluster === args.CLUSTER) {
-    throw new UserError("TARGET_IS_SOURCE", "The target is the source itself", {
-      hint: "Name another table, keyspace or cluster with TARGET_TABLE, TARGET_KEYSPACE or TARGET_CLUSTER",
-      exitCode: ExitCode.usage,
-    });
-  }
-  checkTogether(args);
   const where = `${target.cluster}/${target.keyspace}.${target.table}`;
   const exporting: Parameters<typeof exportTable>[0] = { ...context, args: { ...args, WHERE: undefined } };
   const source = `${args.KEYSPACE_NAME}.${args.TABLE_NAME}`;
@@ -156,9 +157,21 @@ async function run(context: Context): Promise<void> {
   await bringIn(next, `${known === undefined ? 2 : 3} import into ${where}`);
 }
 
-/** What would let the target become another table than the source. */
-function checkTogether({ KEEP, values, WRITE_TIMESTAMP }: Context["args"]): void {
-  const problems = [
+/** What is wrong with arguments, and what would let the target become another table than the source. */
+function problemsTogether(given: Partial<Context["args"]>): readonly string[] {
+  const { KEEP, values, WRITE_TIMESTAMP = "export", TABLE_NAME, KEYSPACE_NAME, CLUSTER } = given;
+  const isSource =
+    TABLE_NAME !== undefined &&
+    given.TARGET_TABLE === TABLE_NAME &&
+    (given.TARGET_KEYSPACE ?? KEYSPACE_NAME) === KEYSPACE_NAME &&
+    (given.TARGET_CLUSTER ?? CLUSTER) === CLUSTER;
+  return [
+    ...argumentProblems({ ...given, WRITE_TIMESTAMP: "export" }),
+    ...(isSource
+      ? [
+          "the target is the source itself: name another table, keyspace or cluster with --TARGET_TABLE, --TARGET_KEYSPACE or --TARGET_CLUSTER",
+        ]
+      : []),
     // Of one time all runs' writes would be: what was deleted could never come back, lists would have the elements of all runs.
     ...(["export", "none"].includes(WRITE_TIMESTAMP)
       ? []
@@ -171,8 +184,6 @@ function checkTogether({ KEEP, values, WRITE_TIMESTAMP }: Context["args"]): void
       ? ["--KEEP writetime needs the old values, too: leave --values right out"]
       : []),
   ];
-  if (problems.length === 0) return;
-  throw new UserError("ARGUMENTS_INVALID", "Arguments don't go together", { problems, exitCode: ExitCode.usage });
 }
 
 /**

@@ -10,7 +10,7 @@ import type { SparkSession } from "../spark/index.js";
 import { sparkVersionOption } from "../targets/local/command.js";
 import type { SparkVersion } from "../targets/local/spark-version.js";
 import { interruptible } from "./interrupt.js";
-import { type CliIo, widthOf, write } from "./io.js";
+import { type CliIo, isScreen, widthOf, write } from "./io.js";
 import type { Finish } from "./job-command.js";
 import { createProgress, type Progress } from "./progress.js";
 import { loadBuiltInJob } from "./registry.js";
@@ -84,6 +84,7 @@ async function demo(flags: Flags, io: CliIo, progress: Progress, signal: AbortSi
     sparkRemote: spark.remote,
     embeddedPostgres: async () => postgres,
     log: progress.log,
+    warnings: isScreen(io) ? "report" : "log",
     onStep: progress.onStep,
     signal,
   };

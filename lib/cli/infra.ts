@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
-import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { type Command, Option } from "commander";
@@ -8,6 +8,7 @@ import { ExitCode, UserError } from "../errors.js";
 import type { Settings } from "../glue/config/schema.js";
 import type { Logger } from "../logger.js";
 import { createObjectStore } from "../storage/create-object-store.js";
+import { makeFolder } from "../storage/make-folder.js";
 import { findOnPath } from "../targets/local/java.js";
 import { awsOptions } from "./aws-targets.js";
 import { addConfigOptions, type ConfigFlags, loadConfig } from "./config-options.js";
@@ -88,7 +89,7 @@ async function synth({ flags, io, log }: Context, [stack = "jobs"]: readonly str
   }
   const { cdk, infrastructure } = await load(flags, io, log);
   const out = flags.out === undefined ? undefined : path.resolve(flags.out);
-  if (out !== undefined) await mkdir(out, { recursive: true });
+  if (out !== undefined) await makeFolder(out);
   const templates = await cdk.synthesize(infrastructure, out);
   if (out === undefined) {
     const template = templates.get(`${infrastructure.infra.name}-${stack}`);

@@ -15,6 +15,11 @@ export interface CliIo {
 /** The process's own streams. */
 export const processIo: CliIo = { stdout: process.stdout, stderr: process.stderr, env: process.env };
 
+/** Whether a person reads both streams on one screen. */
+export function isScreen({ stdout, stderr }: CliIo): boolean {
+  return stdout.isTTY === true && stderr.isTTY === true;
+}
+
 /** Writes and waits until the text is out, so that ending the process doesn't cut it off. A closed pipe is no error. */
 export function write(stream: OutputStream, text: string): Promise<void> {
   return new Promise((resolve) => {

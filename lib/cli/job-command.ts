@@ -12,7 +12,7 @@ import { awsOptions, type Place, placeOf } from "./aws-targets.js";
 import { cloudSpark } from "./cloud-spark.js";
 import { addConfigOptions, type ConfigFlags, loadConfig } from "./config-options.js";
 import { interruptible } from "./interrupt.js";
-import { type CliIo, widthOf, write } from "./io.js";
+import { type CliIo, isScreen, widthOf, write } from "./io.js";
 import { jobHelp } from "./job-help.js";
 import { loadJob } from "./load-job.js";
 import { localServers } from "./local-servers.js";
@@ -177,6 +177,7 @@ async function execute(
       ...(catalog === undefined ? {} : { catalog }),
       ...(canAsk(io) ? { confirm: (question: string) => ask(question, interrupt.signal) } : {}),
       log: progress.log,
+      warnings: flags.json !== true && isScreen(io) ? "report" : "log",
       onStep: progress.onStep,
       signal: interrupt.signal,
     });

@@ -1,10 +1,11 @@
 import type { StepEvent } from "../glue/open-run.js";
-import type { Logger } from "../logger.js";
+import type { Logger, LogLevel } from "../logger.js";
 import { type CliIo, widthOf } from "./io.js";
 import { duration, printable, styleFor } from "./style.js";
 
 const FRAMES = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
 const FRAME_MS = 100;
+const WORDS = { debug: "debug", warn: "warning", error: "error" } as const;
 const CLEAR_LINE = "\r\u001b[2K";
 
 /** What a run says while it goes on, all of it on stderr. */
@@ -19,16 +20,20 @@ export interface Progress {
 export interface ProgressOptions {
   readonly debug: boolean;
   readonly color: boolean;
+  /** Log lines say when also on a terminal. */
+  readonly times?: boolean;
 }
 
 /**
  * Shows a run's steps. On a terminal the step at work is one line that is drawn again and again, with its seconds; it stays
- * behind when the step is done. Elsewhere each step is one plain line when it ends. Log lines come between them.
+ * behind when the step is done. Log lines come between them. Elsewhere, in a file or a service that keeps logs, each line says when it
+ * was written (UTC) and how much it matters, and a step is one such line when it ends.
  */
 export function createProgress(io: CliIo, options: ProgressOptions): Progress {
   const { stderr } = io;
   const style = styleFor(stderr, io.env, options.color);
-  const moving = stderr.isTTY === true && io.env.TERM !== "dumb";
+  const isTerminal = stderr.isTTY === true;
+  const moving = isTerminal && io.env.TERM !== "dumb";
   const active: { readonly name: string; readonly started: number }[] = [];
   let frame = 0;
   let timer: NodeJS.Timeout | undefined;
@@ -58,15 +63,20 @@ export function createProgress(io: CliIo, options: ProgressOptions): Progress {
     clear();
   };
 
-  const say = (prefix: string, paint: (text: string) => string) => (message: string, fields?: Fields) => {
-    line(paint(printable(`${prefix}${message}${showFields(fields)}`)));
+  const logLine = (level: LogLevel, message: string, paint = (text: string) => text) => {
+    const now = new Date().toISOString();
+    if (!isTerminal) return line(printable(`${now} ${level.toUpperCase()} ${message}`));
+    const time = options.times === true ? `${now.slice(0, 19)}Z ` : "";
+    line(paint(printable(`${level === "info" ? "" : `${WORDS[level]}: `}${time}${message}`)));
   };
+  const say = (level: LogLevel, paint?: (text: string) => string) => (message: string, fields?: Fields) =>
+    logLine(level, `${message}${showFields(fields)}`, paint);
   return {
     log: {
-      debug: options.debug ? say("debug: ", style.dim) : () => {},
-      info: say("", (text) => text),
-      warn: say("warning: ", style.yellow),
-      error: say("error: ", style.red),
+      debug: options.debug ? say("debug", style.dim) : () => {},
+      info: say("info"),
+      warn: say("warn", style.yellow),
+      error: say("error", style.red),
     },
 
     onStep({ name, phase, seconds = 0, failed, table }) {
@@ -85,7 +95,10 @@ export function createProgress(io: CliIo, options: ProgressOptions): Progress {
         const mark = failed ? style.red("✗") : style.green("✓");
         line(`${mark} ${printable(name)}  ${style.dim(duration(seconds))}`);
       } else {
-        line(`${failed ? "failed: " : ""}${printable(name)} (${duration(seconds)})`);
+        const text = `${failed ? "failed: " : ""}${name} (${duration(seconds)})`;
+        // On a terminal it is no log, as little as the moving lines are.
+        if (isTerminal) line(printable(text));
+        else logLine(failed ? "warn" : "info", text);
       }
       if (active.length === 0) stopDrawing();
     },

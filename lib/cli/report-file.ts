@@ -1,12 +1,13 @@
-import { mkdir, open, writeFile } from "node:fs/promises";
+import { open, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { ExitCode, UserError } from "../errors.js";
 import type { RunReport } from "../glue/report.js";
+import { makeFolder } from "../storage/make-folder.js";
 
 /** Found out before the run: a load that is done must not end with an error about its report. */
 export async function checkReportFile(file: string): Promise<void> {
   try {
-    await mkdir(path.dirname(path.resolve(file)), { recursive: true });
+    await makeFolder(path.dirname(path.resolve(file)));
     await (await open(file, "a")).close();
   } catch (error) {
     throw new UserError("REPORT_FILE_UNUSABLE", `The report can't be written to ${file}: ${(error as Error).message}`, {
@@ -19,7 +20,7 @@ export async function checkReportFile(file: string): Promise<void> {
 /** @returns why it could not be written. */
 export async function writeReport(report: RunReport, file: string): Promise<UserError | undefined> {
   try {
-    await mkdir(path.dirname(path.resolve(file)), { recursive: true });
+    await makeFolder(path.dirname(path.resolve(file)));
     await writeFile(file, `${JSON.stringify(report, null, 2)}\n`);
     return undefined;
   } catch (error) {

@@ -66,7 +66,10 @@ function tableText(name: string, table: TableReportJson, report: RunReportJson, 
   return rows.length === 0 ? head : `${head}\n${twoColumns(rows, width)}`;
 }
 
+/** Nothing for what wasn't come to, or has its rows in other entries. */
 function rowCounts(table: TableReportJson, planned: boolean): string {
+  const { read, inserted, updated, deleted, skipped } = table;
+  if (table.way === undefined && read + inserted + updated + deleted + skipped === 0) return "";
   const verb = (done: string, would: string) => (planned ? would : done);
   const parts = [
     table.read > 0 ? `${count(table.read)} read` : undefined,

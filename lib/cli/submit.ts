@@ -146,7 +146,7 @@ export async function prepareRun({
   readonly store: ObjectStore;
 }> {
   // Found out here, not ten minutes later in a log.
-  const { jobName } = parseArguments(job.args, argv, [], options);
+  const { jobName } = parseArguments(job.args, argv, { options, check: job.check });
   const packages = job.needs ?? [];
   const service = await runService(settings, packages, jobName, "job run");
   const { artifacts = "" } = settings;

@@ -184,19 +184,36 @@ export interface ParsedArguments<Args> {
 }
 
 /**
+ * Finds what is wrong with arguments beyond what each of them says of itself: a value in a form of its own, or several that don't go
+ * together.
+ *
+ * @param given without those that are missing, or wrong by themselves.
+ * @returns a sentence for each problem, with the arguments it is about as `--name`.
+ */
+export type CheckArguments<Definitions extends ArgDefinitions> = (
+  given: Partial<ArgValues<Definitions>>,
+) => readonly string[];
+
+/** What else there is to know of a command line. */
+export interface ArgumentRules<Definitions extends ArgDefinitions> {
+  /** Names, in their order, of arguments that may be given as bare values too. */
+  readonly positional?: readonly string[] | undefined;
+  /** What else the command line takes, without the dashes: a name that is none may be one of them mistyped. */
+  readonly options?: readonly string[] | undefined;
+  readonly check?: CheckArguments<Definitions> | undefined;
+}
+
+/**
  * Reads a Glue-style command line: `--name value` or `--name=value`, names case-sensitive, dashes in names the same as
  * underscores. `--JOB_NAME` is required of every job. Arguments of Glue's own are accepted and ignored. Of an argument
  * given twice the last one counts, as in Glue.
  *
- * @param positional names, in their order, of arguments that may be given as bare values too.
- * @param options what else the command line takes, without the dashes: a name that is none may be one of them mistyped.
  * @throws UserError `ARGUMENTS_INVALID` (exit 64) with every problem there is.
  */
 export function parseArguments<Definitions extends ArgDefinitions>(
   definitions: Definitions,
   argv: readonly string[],
-  positional: readonly string[] = [],
-  options: readonly string[] = [],
+  { positional = [], options = [], check }: ArgumentRules<Definitions> = {},
 ): ParsedArguments<ArgValues<Definitions>> {
   const problems: string[] = [];
   const given = readPairs(definitions, argv, { positional, options }, problems);
@@ -220,15 +237,26 @@ export function parseArguments<Definitions extends ArgDefinitions>(
     else values[name] = parsed.value;
   }
 
-  if (problems.length > 0 || jobName === undefined) {
-    const count = problems.length === 1 ? "One argument is" : `${problems.length} arguments are`;
-    throw new UserError("ARGUMENTS_INVALID", `${count} wrong`, {
-      problems,
-      hint: "--help lists every argument",
-      exitCode: ExitCode.usage,
-    });
-  }
-  return { jobName, args: values as ArgValues<Definitions> };
+  // Of an argument that has no value that could be judged it was said why.
+  const unknown = Object.keys(definitions).filter((name) => !Object.hasOwn(values, name));
+  const together = check?.(values as Partial<ArgValues<Definitions>>) ?? [];
+  problems.push(...together.filter((problem) => !unknown.some((name) => isAbout(problem, name))));
+  if (problems.length > 0) throw argumentsInvalid(problems);
+  return { jobName: jobName ?? "", args: values as ArgValues<Definitions> };
+}
+
+function isAbout(problem: string, name: string): boolean {
+  return new RegExp(`--${name}(?!\\w)`).test(problem);
+}
+
+/** What a run is refused with: `ARGUMENTS_INVALID` (exit 64) and each problem on a line of its own. */
+export function argumentsInvalid(problems: readonly string[]): UserError {
+  const count = problems.length === 1 ? "One argument is" : `${problems.length} arguments are`;
+  return new UserError("ARGUMENTS_INVALID", `${count} wrong`, {
+    problems,
+    hint: "--help lists every argument",
+    exitCode: ExitCode.usage,
+  });
 }
 
 /** Names and their texts; `undefined` for a name whose value is missing. Adds what it can't make sense of to `problems`. */

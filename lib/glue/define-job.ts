@@ -15,6 +15,17 @@ export interface JobDefinition<Definitions extends ArgDefinitions> {
   readonly needs?: readonly SparkPackage[];
   /** Names of arguments that may be given without them, in this order: `run JOB a b c`. */
   readonly positional?: readonly string[] | undefined;
+  /**
+   * What is wrong with the arguments beyond what each of them says of itself; said in one message with the rest of what is wrong, before
+   * anything is begun.
+   *
+   * @example
+   * check: ({ from, to }) => (from !== undefined && to !== undefined && to < from ? ["--to is before --from"] : []),
+   *
+   * @param given without those that are missing, or wrong by themselves.
+   * @returns a sentence for each problem, with the arguments it is about as `--name`.
+   */
+  check?(given: Partial<ArgValues<Definitions>>): readonly string[];
   /** The work. `context.mode` says whether to stop before the first write. */
   run(context: JobContext<ArgValues<Definitions>>): Promise<void>;
 }

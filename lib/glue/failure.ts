@@ -92,12 +92,45 @@ const ADVICE: Readonly<Record<string, Advice>> = {
 
 /** An error of the Spark client as one for the user: its condition as the code, the server's first words as the message. */
 export function explainSparkError(error: SparkConnectError): UserError {
+  const denied = deniedPlace(error);
+  if (denied !== undefined) return denied;
   const advice = ADVICE[error.code] ?? ADVICE[error.code.split(".")[0] ?? ""] ?? {};
   const sqlState = error.sqlState === undefined ? "" : ` (SQLSTATE ${error.sqlState})`;
   const mentioned = sqlState !== "" && error.message.includes(error.sqlState ?? "");
   return new UserError(`SPARK_${error.code}`, `${firstLines(error.message)}${mentioned ? "" : sqlState}`, {
     ...(advice.hint === undefined ? {} : { hint: advice.hint }),
     exitCode: advice.exitCode ?? (error.retryable ? ExitCode.retryable : ExitCode.failed),
+    cause: error,
+  });
+}
+
+/** What file systems say of a place that can't be written, or read; the place, where they name it. */
+const DENIED: readonly RegExp[] = [
+  /Mkdirs failed to create (?<place>\S+)/,
+  /\b\w+Exception: (?<place>\/[^\n]*?) \((?:Permission denied|Read-only file system|Operation not permitted)\)/,
+  /\bAccessDeniedException: (?<place>(?:[a-z0-9]+:\/)?\/[^\s:]+)/,
+  /\bAccessControlException: Permission denied\b[^\n]*inode="(?<place>[^"]+)"/,
+  /\b(?:AmazonS3Exception|S3Exception): [^\n]*(?:AccessDenied|Access Denied|Status Code: 403)/,
+];
+
+/** The part of a place that the user knows; what is below is Spark's, or ours until it is published. */
+const OWN_FOLDERS = /\/(?:_attempts|_temporary|\.spark-staging[^/]*)(?:\/.*)?$/;
+
+/** @returns `undefined` when the error is about something else. */
+function deniedPlace(error: SparkConnectError): UserError | undefined {
+  const { message } = error;
+  const match = DENIED.map((pattern) => pattern.exec(message)).find((found) => found !== null);
+  if (match === undefined || match === null) return undefined;
+  const written = /(?:Task failed while writing rows to|Failed to create file:) (\S+?)\.?(?:\s|$)/.exec(message)?.[1];
+  const place = (match.groups?.place ?? written ?? "").replace(OWN_FOLDERS, "");
+  const own = (text: string) => text.replace(/^[a-z0-9]+:\/*(?=\/)/, "").replace(OWN_FOLDERS, "");
+  const writing = match[0].startsWith("Mkdirs") || (written !== undefined && own(place).startsWith(own(written)));
+  const said = firstLines(message.slice(match.index)).split("\n")[0] ?? "";
+  const where = place === "" ? "a place that the run needs" : place;
+  return new UserError("STORAGE_ACCESS_DENIED", `Spark can't ${writing ? "write" : "read or write"} ${where}`, {
+    problems: [said.length > 500 ? `${said.slice(0, 500)}…` : said],
+    hint: "Correct the path, or let the user or role that Spark runs as get at it; on S3 it needs s3:GetObject below it and s3:ListBucket on the bucket, and to write s3:PutObject, s3:DeleteObject and s3:AbortMultipartUpload",
+    exitCode: ExitCode.configuration,
     cause: error,
   });
 }

@@ -53,6 +53,11 @@ export interface RunEnvironment {
   readonly confirm?: (question: string) => Promise<boolean>;
   readonly aws?: AwsOptions;
   readonly log?: Logger;
+  /**
+   * Where the report's warnings are said when they arise: in the log (the default), so that a run that is killed has said them; or in the
+   * report alone, for whoever is shown it at the end on the same screen.
+   */
+  readonly warnings?: "log" | "report";
   /** Awaited before the step goes on. */
   readonly onStep?: (event: StepEvent) => void | Promise<void>;
   readonly signal?: AbortSignal;
@@ -79,6 +84,9 @@ export function openRun<Args>(
   const mask = new SecretMask();
   const kept: KeptLogLine[][] = [];
   const log = maskedLogger(teed(environment.log ?? silentLogger, kept), mask);
+  // What jobs keep of the log is read without the report.
+  const forWarnings = environment.warnings === "report" ? maskedLogger(teed(silentLogger, kept), mask) : log;
+  report.onWarning = ({ code, message }) => forWarnings.warn(`${code}: ${message}`);
   const lost = new AbortController();
   const over = new AbortController();
   const signal = environment.signal === undefined ? lost.signal : AbortSignal.any([environment.signal, lost.signal]);

@@ -168,7 +168,7 @@ export class RunReport implements RunIdentity {
   error: ErrorReport | undefined;
   readonly #tables = new Map<string, TableReport>();
   readonly #warnings: WarningReport[] = [];
-  /** Told of each warning when it is given, e.g. for a log with times. */
+  /** Told of each warning when it is given: the runtime logs it. */
   onWarning: ((warning: WarningReport) => void) | undefined;
   readonly #steps: { name: string; seconds: number | undefined; failed: boolean; times?: number }[] = [];
   readonly #startedMs = performance.now();

@@ -1,5 +1,5 @@
 import { ExitCode, UserError } from "../errors.js";
-import { type ArgDefinitions, type ArgValues, type ParsedArguments, parseArguments } from "./args.js";
+import { type ArgDefinitions, type ArgValues, argumentsInvalid, type ParsedArguments, parseArguments } from "./args.js";
 import type { Job } from "./define-job.js";
 import { describeFailure, type Failure } from "./failure.js";
 import { openRun, type RunEnvironment } from "./open-run.js";
@@ -32,10 +32,15 @@ export async function runJob<Definitions extends ArgDefinitions>(
 ): Promise<RunResult> {
   let parsed: ParsedArguments<ArgValues<Definitions>>;
   try {
-    parsed = isCommandLine(input) ? parseArguments(job.args, input, job.positional, environment.options) : input;
+    const { positional, check } = job;
+    parsed = isCommandLine(input)
+      ? parseArguments(job.args, input, { positional, options: environment.options, check })
+      : input;
+    const problems = parsed === input ? (check?.(parsed.args) ?? []) : [];
+    if (problems.length > 0) throw argumentsInvalid(problems);
   } catch (error) {
     const report = new RunReport({ job: job.name, jobName: "", runId: "", mode: environment.mode ?? "run" });
-    return failed(report, error, describeFailure(error));
+    return failed(report, error, describeFailure(error, job.origin));
   }
 
   const run = openRun(job, parsed, environment);
@@ -77,11 +82,19 @@ function succeeded(report: RunReport): RunResult {
 function tablesFailed(failures: readonly (readonly [string, TableReport])[], of: number): ErrorReport {
   const hints = new Set(failures.map(([, { error }]) => error?.hint));
   const [hint] = hints.size === 1 ? hints : [];
-  const problems = failures.flatMap(([name, { error }]) => {
-    if (error === undefined) return [name];
-    const lines = [error.message, ...error.problems];
-    if (hint === undefined && error.hint !== undefined) lines.push(`what to do: ${error.hint}`);
-    return lines.map((line) => (line.startsWith(`${name}: `) ? line : `${name}: ${line}`));
+  // What several of them have in common, like a file that all of them read, is said once.
+  const alike = new Map<string, { readonly names: string[]; readonly lines: readonly string[] }>();
+  for (const [name, { error }] of failures) {
+    const lines = error === undefined ? [] : [error.message, ...error.problems];
+    if (hint === undefined && error?.hint !== undefined) lines.push(`what to do: ${error.hint}`);
+    const key = JSON.stringify(lines);
+    alike.set(key, { names: [...(alike.get(key)?.names ?? []), name], lines });
+  }
+  const problems = [...alike.values()].flatMap(({ names, lines }) => {
+    const those =
+      names.length > 10 ? `${names.slice(0, 10).join(", ")} and ${names.length - 10} more` : names.join(", ");
+    if (lines.length === 0) return [those];
+    return lines.map((line) => (line.startsWith(`${those}: `) ? line : `${those}: ${line}`));
   });
   const message = `${failures.length} of ${of} tables failed`;
   return { code: "TABLES_FAILED", message, problems, ...(hint === undefined ? {} : { hint }) };

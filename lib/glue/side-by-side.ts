@@ -18,3 +18,22 @@ export async function sideBySide<Item>(
   };
   await Promise.all(Array.from({ length: Math.min(Math.max(parallelism, 1), items.length) }, worker));
 }
+
+/** What comes of each of the items, in their order, with at most `parallelism` at a time; the first failure ends it. */
+export async function mapSideBySide<Item, Result>(
+  items: readonly Item[],
+  parallelism: number,
+  work: (item: Item) => Promise<Result>,
+): Promise<Result[]> {
+  const results: Result[] = [];
+  const failed = new AbortController();
+  await sideBySide([...items.entries()], parallelism, failed.signal, async ([index, item]) => {
+    try {
+      results[index] = await work(item);
+    } catch (error) {
+      failed.abort();
+      throw error;
+    }
+  });
+  return results;
+}

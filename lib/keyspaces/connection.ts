@@ -57,6 +57,17 @@ export function parseCluster(text: string): ClusterName {
   };
 }
 
+/** What is wrong with the cluster that an argument names; `undefined`: nothing. */
+export function clusterProblem(text: string | undefined, argument: string): string | undefined {
+  try {
+    if (text !== undefined) parseCluster(text);
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    return `--${argument} must be embedded, keyspaces:<region> or cassandra://<host>[,<host>...][:<port>]/<data center>[?tls=true]; it is ${JSON.stringify(text)}`;
+  }
+}
+
 /** Amazon Keyspaces of a region: TLS always, the region is the data center. */
 export function keyspacesConnection(region: string): CassandraConnection {
   const domain = region.startsWith("cn-") ? "amazonaws.com.cn" : "amazonaws.com";

@@ -1,8 +1,9 @@
 import { randomBytes } from "node:crypto";
 import { constants } from "node:fs";
-import { copyFile, link, mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
+import { copyFile, link, open, readdir, rename, rm, stat } from "node:fs/promises";
 import path from "node:path";
 import { hasVersions, isVersionFolder, readVersioned, versionedName, writeVersion } from "./file-versions.js";
+import { makeFolder } from "./make-folder.js";
 import type { ObjectInfo, ObjectStore, PutOptions, StoredObject } from "./object-store.js";
 import { fileError, hasCode, nothingToCopy, plainEtag, preconditionFailed, readPlain } from "./plain-file.js";
 import { fileUriOfPath, isFileUri, pathOfFileUri } from "./uri.js";
@@ -78,7 +79,7 @@ async function writePlain(
   exclusive: boolean,
 ): Promise<{ readonly etag: string; readonly modified: Date } | undefined> {
   const temporary = temporaryName(file);
-  await mkdir(path.dirname(file), { recursive: true });
+  await makeFolder(path.dirname(file));
   try {
     const handle = await open(temporary, "wx");
     let status: { readonly etag: string; readonly modified: Date };
@@ -178,7 +179,7 @@ async function copy(from: string, to: string): Promise<void> {
   // The usual case, and data files may be large: the kernel copies, nothing passes through this process.
   await fileError(`copying ${from} to ${to}`, async () => {
     const temporary = temporaryName(target);
-    await mkdir(path.dirname(target), { recursive: true });
+    await makeFolder(path.dirname(target));
     try {
       await copyFile(source, temporary, constants.COPYFILE_FICLONE);
       await rename(temporary, target);
@@ -206,7 +207,7 @@ async function move(from: string, to: string): Promise<void> {
       // Mostly the folder is there, made for another file.
       await rename(source, target).catch(async (error) => {
         if (!hasCode(error, "ENOENT")) throw error;
-        await mkdir(path.dirname(target), { recursive: true });
+        await makeFolder(path.dirname(target));
         await rename(source, target);
       });
     } catch (error) {

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
-import { link, mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
+import { link, open, readdir, readFile, rename, rm } from "node:fs/promises";
 import path from "node:path";
+import { makeFolder } from "./make-folder.js";
 import { hasCode, type PlainFile, readPlain } from "./plain-file.js";
 import { nameInPlace, publishedNames, putInPlace, settle, temporaryName } from "./published-files.js";
 
@@ -139,7 +140,7 @@ export async function writeVersion(
   body: Uint8Array | undefined,
 ): Promise<{ readonly etag: string; readonly modified: Date } | undefined> {
   const folder = folderOf(file);
-  await mkdir(folder, { recursive: true });
+  await makeFolder(folder);
   if (over.version === 0 && over.content !== undefined) {
     // The plain content becomes a version too: a late publisher can't bring it back as the user's edit.
     const before = await readPlain(file);

@@ -61,12 +61,35 @@ describe("SIGKILL of athena-cdc", () => {
           });
         }
         const rerun = await s.run(both);
-        expect({ place, error: rerun.report.toJSON().error }).toEqual({ place, error: undefined });
+        const { error, warnings } = rerun.report.toJSON();
+        const finished = warnings.filter(({ code }) => code === "BATCH_FINISHED").length;
+        expect({ place, error, finished }).toEqual({
+          place,
+          error: undefined,
+          finished: place === "write the rows end" ? 0 : index === 2 ? 2 : 1,
+        });
         await expectEqual(format, keyed, bag, place);
       }
     },
     240_000,
   );
+
+  test("amid the publishing, and a full refresh then: the output is the source, and nothing of the dead run comes back", async () => {
+    const row = (id: number, v: string, day: number) => `(${id}, '${v}', TIMESTAMP'2026-03-0${day} 10:00:00')`;
+    await s.table("discarded", `${row(1, "a", 1)}, ${row(2, "b", 1)}`);
+    await s.load("discarded");
+    await s.sql("discarded", `INSERT INTO $t VALUES ${row(3, "dead", 2)}, ${row(4, "d", 2)}`);
+    const killed = await killedAt("move a file end", "--tables", "discarded");
+    expect({ signal: killed.signal, last: killed.places.at(-1) }, killed.errors).toEqual({
+      signal: "SIGKILL",
+      last: "move a file end",
+    });
+    await s.rewrite("discarded", "SELECT * FROM $t WHERE id <> 3");
+    expect(await s.load("discarded", "--full-refresh", "--yes")).toMatchObject({ way: "full load", inserted: 3 });
+    expect(await s.loaded("discarded")).toEqual(await s.source("discarded"));
+    expect((await s.load("discarded")).inserted).toBe(0);
+    expect(await s.loaded("discarded")).toEqual(await s.source("discarded"));
+  });
 
   test("while the executors write a batch, and a rerun at once: nothing of the dead run's rows arrives", async () => {
     await s.sql(

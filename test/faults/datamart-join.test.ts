@@ -1,5 +1,7 @@
-import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
-import { at, DatamartScenario } from "../support/datamart-scenario.js";
+import { existsSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, inject, test, vi } from "vitest";
+import { at, BASE, DatamartScenario, newestSql } from "../support/datamart-scenario.js";
 import { JobChild } from "../support/job-process.js";
 
 let s: DatamartScenario;
@@ -13,19 +15,21 @@ afterAll(async () => {
   await s?.[Symbol.asyncDispose]();
 });
 
-const PLACES = [
-  ["parquet", "write the changes end"],
-  ["parquet", "store what is to be published end"],
-  ["parquet", "move a file end"],
-  ["iceberg", "commit to a branch end"],
+const PLACES: readonly (readonly [format: "parquet" | "iceberg", place: string, how: string])[] = [
+  ["parquet", "write the changes end", "as ever"],
+  ["parquet", "store what is to be published end", "as ever"],
+  ["parquet", "move a file end", "as ever"],
+  ["parquet", "write the rows end", "--full-refresh"],
+  ["parquet", "move a file end", "--full-refresh"],
+  ["iceberg", "commit to a branch end", "as ever"],
   // The first of the two tables has the batch when the run dies, and the other one hasn't.
-  ["iceberg", "move main end"],
-] as const;
+  ["iceberg", "move main end", "as ever"],
+];
 
 describe("SIGKILL of datamart-join", () => {
-  test.each(PLACES.map(([format, place], index) => ({ format, place, index })))(
-    "$format, $place: after a rerun at once the newest groups are those of a full load",
-    async ({ format, place, index }) => {
+  test.each(PLACES.map(([format, place, how], index) => ({ format, place, how, index })))(
+    "$format, $place: after a rerun at once, $how, the newest groups are those of a full load",
+    async ({ format, place, how, index }) => {
       const args = ["--output_format", format];
       if (PLACES.findIndex((one) => one[0] === format) === index) await s.load(...args);
       // Rows come, change, and move: what is lost, doubled or left behind shows.
@@ -40,8 +44,16 @@ describe("SIGKILL of datamart-join", () => {
         signal: "SIGKILL",
         last: place,
       });
-      await s.load(...args);
+      const afresh = how === "--full-refresh";
+      const { joined, warnings } = await s.load(...args, ...(afresh ? [how, "--yes"] : []));
+      const isFinished = !place.startsWith("write") && !afresh;
+      expect({ place, warnings }).toEqual({ place, warnings: isFinished ? ["BATCH_FINISHED"] : [] });
       await s.expectLikeFullLoad(place, format);
+      // Nothing but what it has loaded: not the dead run's rows, nor any before them.
+      if (afresh) {
+        const count = (await s.select(`SELECT count(*) AS n FROM ${s.output("joined")}`)).join();
+        expect(JSON.parse(count).n).toBe(String(joined.inserted));
+      }
       const adjustments = format === "parquet" ? await s.newest("adjustment") : await s.inIceberg("adjustment");
       const source = (s.rows.get("adjustment") ?? []).map(([id, reason]) => `${id} ${reason}`).toSorted();
       expect(
@@ -52,4 +64,45 @@ describe("SIGKILL of datamart-join", () => {
       ).toEqual(source);
     },
   );
+
+  test("while the executors write the groups of a change, and a rerun at once: the newest groups are the join's", async () => {
+    await using own = await DatamartScenario.create(inject("sparkRemote"), {
+      ...BASE,
+      settlement_transaction: Array.from({ length: 20_000 }, (_, n) => [`t${n}`, `q${1 + (n % 4)}`, n % 997, at(1)]),
+    });
+    expect((await own.load()).joined.inserted).toBe(20_000);
+    own.put("account", ["a1", "Anna", at(20)]);
+    own.put("account_metadata", [2, "a1", "iron", at(20)]);
+    const before = own.files("joined");
+    const attempts = join(own.folder, "out/datamart/_attempts");
+    const written = () =>
+      existsSync(attempts)
+        ? readdirSync(attempts, { recursive: true, encoding: "utf8" }).filter((name) =>
+            /\/joined\/.*\.parquet$/.test(name),
+          )
+        : [];
+    const { process: killed, ended } = job.start({ argv: own.argv(), sparkRemote: own.remote });
+    await vi.waitFor(() => expect(written()).not.toEqual([]), { timeout: 200_000, interval: 5 });
+    killed.kill("SIGKILL");
+    expect((await ended).signal).toBe("SIGKILL");
+    expect(own.files("joined")).toEqual(before);
+    // What the dead run would have brought is over when the next one begins.
+    own.put("account", ["a1", "Annie", at(21)]);
+    expect((await own.load()).joined).toMatchObject({ inserted: 20_000, deleted: 10_000 });
+    const sums =
+      "count(*) AS n, count(DISTINCT transaction_id) AS ids, sum(xxhash64(transaction_id, amount, account_name, tier)) AS rows";
+    const partners = ["account_metadata", "account_risk", "queue"]
+      .map((name) => `JOIN ${own.table(name)} USING (account_id)`)
+      .join(" ");
+    expect(
+      await own.select(`SELECT ${sums} FROM (${newestSql(own.output("joined"), own.output("joined_emptied"))})`),
+    ).toEqual(
+      await own.select(
+        `SELECT ${sums} FROM (SELECT t.transaction_id, t.amount, a.name AS account_name, tier
+           FROM ${own.table("account")} a ${partners} JOIN ${own.table("settlement_transaction")} t USING (queue_id))`,
+      ),
+    );
+    expect(written()).toEqual([]);
+    expect((await own.load()).report.table(own.database).hasChanges).toBe(false);
+  }, 300_000);
 });

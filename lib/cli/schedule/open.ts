@@ -5,6 +5,7 @@ import { parseArguments } from "../../glue/args.js";
 import { ConfigInvalid } from "../../glue/config/resolve.js";
 import type { Definitions } from "../../glue/config/schedule-schema.js";
 import type { Settings } from "../../glue/config/schema.js";
+import type { Job } from "../../glue/define-job.js";
 import { describeFailure } from "../../glue/failure.js";
 import { type Control, createControl } from "../../glue/schedule/control.js";
 import { placesIn } from "../../glue/schedule/places.js";
@@ -177,7 +178,7 @@ async function jobProblems(definitions: Definitions): Promise<readonly string[]>
       for (const [trigger, { actions }] of Object.entries(definitions.triggers)) {
         for (const action of actions.filter((one) => one.job === name)) {
           const given = { ...own, ...action.arguments };
-          const found = argumentProblems(job.args, given);
+          const found = argumentProblems(job, given);
           problems.push(...found.map((problem) => `triggers.${trigger} starts jobs.${name}: ${problem}`));
         }
       }
@@ -189,18 +190,15 @@ async function jobProblems(definitions: Definitions): Promise<readonly string[]>
   return [...new Set(problems)];
 }
 
-function argumentProblems(
-  definitions: Parameters<typeof parseArguments>[0],
-  given: Readonly<Record<string, string>>,
-): readonly string[] {
+function argumentProblems(job: Job, given: Readonly<Record<string, string>>): readonly string[] {
   const argv = Object.entries(given).map(([name, value]) => `--${name}=${value}`);
+  // What a run's properties will say isn't known yet, nor whether it goes with the rest.
+  const later = Object.keys(given).filter((name) => hasProperties(given[name] ?? ""));
   try {
-    parseArguments(definitions, ["--JOB_NAME=x", ...argv]);
+    parseArguments(job.args, ["--JOB_NAME=x", ...argv], later.length === 0 ? { check: job.check } : {});
     return [];
   } catch (error) {
     if (!(error instanceof UserError)) throw error;
-    // What a run's properties will say isn't known yet.
-    const later = Object.keys(given).filter((name) => hasProperties(given[name] ?? ""));
     return error.problems.filter((problem) => !later.some((name) => problem.startsWith(`--${name} `)));
   }
 }

@@ -34,14 +34,15 @@ export function registerSchedulerCommand(program: Command, io: CliIo): void {
       "\nSIGTERM or Ctrl-C stops it at once: runs go on, and the next scheduler takes them up. Any number of them may\nwork on one state; each firing happens once.",
     )
     .action(async (flags: ScheduleFlags & { readonly color: boolean }) => {
-      const progress = createProgress(io, { debug: false, color: flags.color });
+      // It runs for weeks.
+      const progress = createProgress(io, { debug: false, color: flags.color, times: true });
       const schedule = await openCheckedSchedule(flags, io);
       needsTriggers(schedule.definitions);
       const { log } = progress;
       const interrupt = interruptible(() => log.info("stopping; runs go on, and the next scheduler takes them up"));
       try {
         await tellTriggers(schedule, log);
-        await schedulerOf(schedule, io, stamped(log), interrupt.signal).run(interrupt.signal);
+        await schedulerOf(schedule, io, log, interrupt.signal).run(interrupt.signal);
       } finally {
         interrupt.stop();
       }
@@ -82,15 +83,4 @@ async function tellTriggers({ definitions, store, state }: Schedule, log: Logger
   log.info(`scheduler of ${Object.keys(definitions.triggers).length} triggers, with its state in ${state}`);
   if (idle.length === 0) return;
   log.warn(`these don't fire until \`glue-connect trigger start\`: ${idle.join(", ")}`);
-}
-
-/** A scheduler runs for weeks: its lines say when. */
-function stamped(log: Logger): Logger {
-  const at = (message: string) => `${new Date().toISOString().slice(0, 19)}Z ${message}`;
-  return {
-    debug: (message, fields) => log.debug(at(message), fields),
-    info: (message, fields) => log.info(at(message), fields),
-    warn: (message, fields) => log.warn(at(message), fields),
-    error: (message, fields) => log.error(at(message), fields),
-  };
 }

@@ -1,2 +1,2 @@
 export type { CatalogConnection, CatalogEntry, CatalogKind, DataCatalog } from "./catalog.js";
-export { namesWithoutTable, tableFilter } from "./table-filter.js";
+export { namesWithoutTable, patternProblems, tableFilter, warnOfUnknownTables } from "./table-filter.js";

@@ -1,4 +1,6 @@
-import { ExitCode, UserError } from "../../errors.js";
+import { argumentsInvalid } from "../args.js";
+import type { RunReport } from "../report.js";
+import { nearest } from "../suggest.js";
 
 /**
  * Which tables of a database a run takes: patterns separated by commas, `*` and `?` as in file names, `!` in front excludes.
@@ -11,21 +13,26 @@ import { ExitCode, UserError } from "../../errors.js";
  */
 export function tableFilter(patterns: string | undefined, argument = "tables"): (table: string) => boolean {
   if (patterns === undefined) return () => true;
+  const problems = patternProblems(patterns, argument);
+  if (problems.length > 0) throw argumentsInvalid(problems);
   const include: RegExp[] = [];
   const exclude: RegExp[] = [];
   for (const pattern of patterns.split(",").map((item) => item.trim())) {
     const excluded = pattern.startsWith("!");
     const name = excluded ? pattern.slice(1).trim() : pattern;
-    if (name === "") {
-      throw new UserError("ARGUMENTS_INVALID", `--${argument} ${JSON.stringify(patterns)} has an empty pattern`, {
-        hint: "Write patterns separated by commas, e.g. 'acc*,!tmp_*'",
-        exitCode: ExitCode.usage,
-      });
-    }
     (excluded ? exclude : include).push(toRegExp(name));
   }
   const any = (list: readonly RegExp[], table: string) => list.some((pattern) => pattern.test(table));
   return (table) => (include.length === 0 || any(include, table)) && !any(exclude, table);
+}
+
+/** What is wrong with patterns for {@link tableFilter}. */
+export function patternProblems(patterns: string | undefined, argument = "tables"): readonly string[] {
+  const names = (patterns ?? "all").split(",").map((pattern) => pattern.trim().replace(/^!/, "").trim());
+  if (!names.includes("")) return [];
+  return [
+    `--${argument} must be patterns separated by commas, e.g. 'acc*,!tmp_*', none of them empty; it is ${JSON.stringify(patterns)}`,
+  ];
 }
 
 /**
@@ -40,6 +47,24 @@ export function namesWithoutTable(patterns: string | undefined, tables: readonly
     .split(",")
     .map((name) => name.trim())
     .filter((name) => /^[^!*?]+$/.test(name) && !known.has(name.toLowerCase()));
+}
+
+/**
+ * Warns of each name in `--tables` that no table has (`TABLE_NOT_FOUND`): a name that was mistyped must not pass for a table that is done.
+ *
+ * @param tables all of the database.
+ */
+export function warnOfUnknownTables(
+  report: Pick<RunReport, "warn">,
+  database: string,
+  patterns: string | undefined,
+  tables: readonly string[],
+): void {
+  for (const unknown of namesWithoutTable(patterns, tables)) {
+    const meant = nearest(unknown, tables);
+    const suggestion = meant === undefined ? "" : `; did you mean ${meant}?`;
+    report.warn("TABLE_NOT_FOUND", `${database} has no table ${unknown}, which --tables names${suggestion}`);
+  }
 }
 
 function toRegExp(pattern: string): RegExp {

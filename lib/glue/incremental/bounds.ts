@@ -54,6 +54,26 @@ export async function fixBoundsTogether(questions: readonly BoundsQuestion[]): P
   return questions.map((question, number) => () => readBounds(question, byNumber.get(number)));
 }
 
+/**
+ * The bounds by the times of all rows, of a table that is so small that they were read here.
+ *
+ * @param from as in {@link BoundsQuestion}.
+ * @param now the clock that counts, microseconds.
+ */
+export function boundsOfTimes(times: readonly (bigint | null)[], from: bigint | undefined, now: bigint): Bounds {
+  let to: bigint | undefined;
+  let [rows, later, withoutTime] = [0n, 0n, 0n];
+  for (const time of times) {
+    if (time === null) withoutTime++;
+    else if (time > now) later++;
+    else if (from === undefined || time >= from) {
+      rows++;
+      if (to === undefined || time > to) to = time;
+    }
+  }
+  return { to, rows, later, withoutTime, now };
+}
+
 /** A plan of one row. */
 function boundsRow({ source, clock, from, small = false }: BoundsQuestion, number: number): DataFrame {
   const unread = clock.column.isNotNull().and(clock.micros.isNull());

@@ -35,7 +35,10 @@ const ISO_TEXT =
   "^\\s*[0-9]{4,}-[0-9]{1,2}-[0-9]{1,2}([T ][0-9]{1,2}:[0-9]{1,2}(:[0-9]{1,2}([.][0-9]{1,9})?)?\\s*(Z|UTC|[+-][0-9]{1,2}(:?[0-9]{2})?)?)?\\s*$";
 
 /** The name of a column as a table spells it; case doesn't matter in Spark and Glue. */
-export function findColumn(schema: StructType, name: string): string | undefined {
+export function findColumn(
+  schema: { readonly fields: readonly { readonly name: string }[] },
+  name: string,
+): string | undefined {
   const exact = schema.fields.find((field) => field.name === name);
   return (exact ?? schema.fields.find((field) => field.name.toLowerCase() === name.toLowerCase()))?.name;
 }
@@ -50,7 +53,7 @@ export function clockOf(schema: StructType, name: string, table: string): Clock 
   const field = schema.fields.find((candidate) => candidate.name === found);
   if (field === undefined) return undefined;
   const type = simpleString(field.dataType);
-  const kind = /^(var)?char/.test(type) ? "text" : KINDS[type];
+  const kind = clockKind(type);
   if (kind === undefined) {
     throw new UserError(
       "INCREMENTAL_COLUMN_UNUSABLE",
@@ -62,6 +65,11 @@ export function clockOf(schema: StructType, name: string, table: string): Clock 
   }
   const column = f.col(quoteName(field.name));
   return { name: field.name, kind, column, micros: microsOf(column, kind) };
+}
+
+/** How a type of SQL holds points in time; `undefined`: it holds none. */
+export function clockKind(type: string): ClockKind | undefined {
+  return /^(var)?char/i.test(type) ? "text" : KINDS[type.toLowerCase()];
 }
 
 function microsOf(column: Column, kind: ClockKind): Column {

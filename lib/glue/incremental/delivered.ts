@@ -1,6 +1,8 @@
 import type { DataFrame, Row, SparkSession } from "../../spark/index.js";
 import { childUri, hadoopReadPath, type ObjectStore } from "../../storage/index.js";
+import { mapSideBySide } from "../side-by-side.js";
 import type { Clock } from "./column.js";
+import type { StoredFile } from "./parquet-files.js";
 import { deliveredRows, type RowShape } from "./rows.js";
 import { writeParquet } from "./write.js";
 
@@ -11,17 +13,44 @@ const DELIVERED_SCHEMA = "id STRING, time BIGINT, hash STRING, copies BIGINT";
 const FEW = 500;
 /** A folder of this name has JSON that the driver wrote; others have Parquet of the executors. */
 const JSON_FOLDER = ".json";
+const COPIES_AT_ONCE = 8;
 
-/** The delivered rows that a state counts on. */
-export function readDelivered(spark: SparkSession, folder: string): DataFrame {
+/** A folder of this name has copies of the files that a batch wrote. */
+const COPIES_FOLDER = ".copies";
+
+/**
+ * The delivered rows that a state counts on.
+ *
+ * @param ofCopies what copies of the batch's files come to, in the form of {@link identities}.
+ */
+export function readDelivered(spark: SparkSession, folder: string, ofCopies: (folder: string) => DataFrame): DataFrame {
+  if (folder.endsWith(COPIES_FOLDER)) return ofCopies(folder);
   const reader = spark.read.schema(DELIVERED_SCHEMA);
   const path = hadoopReadPath(folder);
-  return hasFew(folder) ? reader.option("mode", "FAILFAST").json(path) : reader.parquet(path);
+  return folder.endsWith(JSON_FOLDER) ? reader.option("mode", "FAILFAST").json(path) : reader.parquet(path);
 }
 
 /** Whether a dataset of delivered rows has only few. */
 export function hasFew(folder: string): boolean {
-  return folder.endsWith(JSON_FOLDER);
+  return folder.endsWith(JSON_FOLDER) || folder.endsWith(COPIES_FOLDER);
+}
+
+/**
+ * Keeps a dataset of delivered rows without a Spark operation: copies of the few files that the batch wrote. The next batch takes the hashes of
+ * those rows that count.
+ *
+ * @returns where they are.
+ */
+export async function copyDelivered(
+  files: readonly StoredFile[],
+  store: ObjectStore,
+  folderOf: (name: string) => string,
+): Promise<string> {
+  const folder = folderOf(`rows${COPIES_FOLDER}`);
+  await mapSideBySide([...files.entries()], COPIES_AT_ONCE, async ([index, { uri }]) => {
+    await store.copy(uri, childUri(folder, `part-${String(index).padStart(5, "0")}.parquet`));
+  });
+  return folder;
 }
 
 /** What {@link deliveredRows} is given. */

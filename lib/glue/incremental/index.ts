@@ -4,6 +4,7 @@ export * from "./delivered.js";
 export * from "./duration.js";
 export * from "./iceberg.js";
 export * from "./iceberg-commit.js";
+export * from "./parquet-files.js";
 export * from "./rows.js";
 export * from "./schema-changes.js";
 export * from "./session.js";

@@ -1,6 +1,16 @@
 import * as f from "../../spark/functions/index.js";
-import { type Column, type DataFrame, type DataType, quoteName, type StructType, Window } from "../../spark/index.js";
-import { atOrAfter, atOrBefore, type Clock } from "./column.js";
+import {
+  type Column,
+  type DataFrame,
+  type DataType,
+  quoteName,
+  type SparkSession,
+  type StructField,
+  type StructType,
+  Window,
+} from "../../spark/index.js";
+import { atOrAfter, atOrBefore, type Clock, clockKind } from "./column.js";
+import type { StoredSchema } from "./schema-changes.js";
 
 /** What a table's rows are compared by. */
 export interface RowShape {
@@ -9,6 +19,11 @@ export interface RowShape {
   readonly clock: Clock | undefined;
   /** Names of the key's columns; empty: rows are a bag, and equal ones are counted. */
   readonly key: readonly string[];
+}
+
+/** What rows are told apart by: of the columns only the names matter. */
+export interface IdentityShape extends Pick<RowShape, "clock" | "key"> {
+  readonly schema: { readonly fields: readonly { readonly name: string }[] };
 }
 
 /** The rows that a batch takes from the source; both bounds count in. */
@@ -145,7 +160,7 @@ export function undeliveredCurrent(
  */
 export function deliveredRows(
   written: DataFrame | undefined,
-  shape: RowShape & { readonly clock: Clock },
+  shape: IdentityShape & { readonly clock: Clock },
   from: bigint | undefined,
   before: DataFrame | undefined,
   { most, newestBy = "batch" }: { readonly most?: number; readonly newestBy?: "batch" | "time" } = {},
@@ -154,15 +169,7 @@ export function deliveredRows(
   const limited = (rows: DataFrame) => (most === undefined ? rows : rows.limit(most));
   if (written !== undefined) {
     const near = from === undefined ? written : written.where(atOrAfter(shape.clock, from));
-    parts.push(
-      withIdentity(limited(near), shape).select(
-        f.lit(1).as("age"),
-        f.col(ID).as("id"),
-        f.col(TIME).as("time"),
-        f.col(HASH).as("hash"),
-        f.lit(1n).as("copies"),
-      ),
-    );
+    parts.push(identities(limited(near), shape).select(f.lit(1).as("age"), "id", "time", "hash", "copies"));
   }
   if (before !== undefined) {
     parts.push(
@@ -197,12 +204,44 @@ export function deliveredRows(
     .coalesce(1);
 }
 
+/** Rows in the form of delivered ones: who, when, SHA-256 of the row, how many; equal rows of a bag aren't counted together. */
+export function identities(rows: DataFrame, shape: IdentityShape): DataFrame {
+  return withIdentity(rows, shape).select(
+    f.col(ID).as("id"),
+    f.col(TIME).as("time"),
+    f.col(HASH).as("hash"),
+    f.lit(1n).as("copies"),
+  );
+}
+
+/**
+ * The shape that rows had when they were written, so that their hashes are what they were then.
+ *
+ * @param then columns that the rows were written with.
+ * @returns `undefined` when their times or keys can't be had in the present form: then nothing is known of them.
+ */
+export function shapeThen(
+  then: StoredSchema,
+  shape: RowShape & { readonly clock: Clock },
+): (IdentityShape & { readonly clock: Clock }) | undefined {
+  const types = new Map(then.map(([name, type]) => [name.toLowerCase(), type]));
+  const clockType = types.get(shape.clock.name.toLowerCase());
+  if (clockType === undefined || clockKind(clockType) !== shape.clock.kind) return undefined;
+  if (!shape.key.every((name) => types.has(name.toLowerCase()))) return undefined;
+  return { schema: { fields: then.map(([name]) => ({ name })) }, clock: shape.clock, key: shape.key };
+}
+
+/** No rows, in the form of {@link identities}. */
+export function noIdentities(spark: SparkSession): DataFrame {
+  return spark.range(0).select(f.lit("").as("id"), f.lit(0n).as("time"), f.lit("").as("hash"), f.lit(0n).as("copies"));
+}
+
 /**
  * Adds who a row is: its key, or itself where it has none.
  *
  * @param only of the others it is NULL, without any computing.
  */
-function withIdentity(rows: DataFrame, { schema, clock, key }: RowShape, only?: Column): DataFrame {
+function withIdentity(rows: DataFrame, { schema, clock, key }: IdentityShape, only?: Column): DataFrame {
   const asked = (value: Column) => (only === undefined ? value : f.when(only, value));
   const time = clock?.micros ?? f.lit(null).cast("bigint");
   const hashed = rows.select("*", asked(rowHash(schema)).as(HASH), time.as(TIME));
@@ -226,7 +265,10 @@ const JSON_OPTIONS = {
  *
  * @param names of the columns; default: all of them.
  */
-export function rowJson(schema: StructType, names: readonly string[] = schema.fields.map(({ name }) => name)): Column {
+export function rowJson(
+  schema: IdentityShape["schema"],
+  names: readonly string[] = schema.fields.map(({ name }) => name),
+): Column {
   const columns = names
     .map((name) => ({ name, folded: name.toLowerCase() }))
     .toSorted((a, b) => (a.folded < b.folded ? -1 : 1))
@@ -234,8 +276,39 @@ export function rowJson(schema: StructType, names: readonly string[] = schema.fi
   return f.to_json(f.struct(...columns), JSON_OPTIONS);
 }
 
+const WHOLE_NUMBERS: ReadonlySet<string> = new Set(["tinyint", "smallint", "int", "bigint"]);
+/** What JSON has to escape in a text. */
+const ESCAPED = '["\\\\\\x00-\\x1f]';
+
+/**
+ * {@link rowJson} of a key. Texts and whole numbers are put together by hand, which takes Spark less time than `to_json`: a key is made for
+ * every row of a table.
+ */
+export function keyJson(schema: StructType, names: readonly string[]): Column {
+  const fields = names
+    .flatMap((name) => schema.fields.filter((field) => field.name === name))
+    .toSorted((a, b) => (a.name.toLowerCase() < b.name.toLowerCase() ? -1 : 1));
+  const isText = ({ dataType }: StructField) => dataType.kind === "string" && dataType.collation === undefined;
+  const isPlain = fields.every(
+    (field) => !/["\\]/.test(field.name) && (isText(field) || WHOLE_NUMBERS.has(field.dataType.kind)),
+  );
+  const json = rowJson(schema, names);
+  if (!isPlain || fields.length !== names.length) return json;
+  const column = (name: string) => f.col(quoteName(name));
+  // NULL for NULL, which concat_ws leaves out as to_json does.
+  const parts = fields.map((field) => {
+    const quote = isText(field) ? '"' : "";
+    const before = `"${field.name.toLowerCase()}":${quote}`;
+    return f.concat(f.lit(before), column(field.name).cast("string"), f.lit(quote));
+  });
+  const plain = f.concat(f.lit("{"), f.concat_ws(",", ...parts), f.lit("}"));
+  return fields
+    .filter(isText)
+    .reduce((rest, { name }) => f.when(column(name).rlike(ESCAPED), json).otherwise(rest), plain);
+}
+
 /** SHA-256 of {@link rowJson}. */
-export function rowHash(schema: StructType): Column {
+export function rowHash(schema: IdentityShape["schema"]): Column {
   return f.sha2(rowJson(schema), 256);
 }
 

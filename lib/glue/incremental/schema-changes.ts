@@ -1,5 +1,5 @@
 import { UserError } from "../../errors.js";
-import { type StructType, sqlType } from "../../spark/index.js";
+import { quoteName, type StructType, sqlType } from "../../spark/index.js";
 
 /** A schema as the state keeps it: names and types (in SQL) in order. */
 export type StoredSchema = readonly (readonly [name: string, type: string])[];
@@ -14,6 +14,11 @@ export interface SchemaChange {
 
 export function storedSchema(schema: StructType): StoredSchema {
   return schema.fields.map(({ name, dataType }) => [name, sqlType(dataType)]);
+}
+
+/** A schema as readers take it. */
+export function schemaText(schema: StoredSchema): string {
+  return schema.map(([name, type]) => `${quoteName(name)} ${type}`).join(", ");
 }
 
 /** `undefined` when nothing changed; order and case of names are no change. */

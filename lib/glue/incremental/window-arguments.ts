@@ -11,19 +11,20 @@ export interface WindowArguments {
 /**
  * Reads the arguments that all jobs with a watermark have.
  *
+ * @param args what is missing is what was wrong by itself.
  * @param problems gets a sentence for each that is wrong; what is returned counts only when there is none.
  */
 export function readWindowArguments(
   args: {
-    readonly lookback: string;
-    readonly from: string | undefined;
-    readonly to: string | undefined;
-    readonly full_refresh: boolean;
-    readonly load_type: "full" | "incremental";
+    readonly lookback?: string;
+    readonly from?: string | undefined;
+    readonly to?: string | undefined;
+    readonly full_refresh?: boolean;
+    readonly load_type?: "full" | "incremental";
   },
-  problems: string[],
+  problems: string[] = [],
 ): WindowArguments {
-  const lookback = parseDuration(args.lookback);
+  const lookback = parseDuration(args.lookback ?? "0");
   if (lookback === undefined)
     problems.push(`--lookback must be like 90s, 15m, 2h or 1d; it is ${JSON.stringify(args.lookback)}`);
   const time = (name: "from" | "to") => {

@@ -1,8 +1,6 @@
-import { parquetMetadataAsync } from "hyparquet";
 import type { DataFrame, SparkSession, StructType } from "../../spark/index.js";
 import { hadoopPath, hadoopReadPath, type ObjectStore } from "../../storage/index.js";
-
-const FOOTERS_AT_ONCE = 8;
+import { countRows, type StoredFile } from "./parquet-files.js";
 
 /** An attempt is nobody's to read, and its rows are published by other means: no mark that the folder is complete. */
 const ATTEMPT_OPTIONS = { "mapreduce.fileoutputcommitter.marksuccessfuljobs": "false" };
@@ -33,7 +31,12 @@ export async function writeParquet(
 
 /** Rows of all Parquet files below a folder, by their footers. */
 export async function countParquetRows(store: ObjectStore, folder: string): Promise<bigint> {
-  const files: { readonly uri: string; readonly size: number }[] = [];
+  return await countRows(store, await writtenFiles(store, folder));
+}
+
+/** The files of rows below a folder, without markers and checksums. */
+export async function writtenFiles(store: ObjectStore, folder: string): Promise<readonly StoredFile[]> {
+  const files: StoredFile[] = [];
   for await (const { uri, size } of store.list(`${folder}/`)) {
     const hidden = uri
       .slice(folder.length + 1)
@@ -41,23 +44,7 @@ export async function countParquetRows(store: ObjectStore, folder: string): Prom
       .some((part) => /^[_.]/.test(part));
     if (!hidden) files.push({ uri, size });
   }
-  let rows = 0n;
-  const worker = async () => {
-    for (let file = files.pop(); file !== undefined; file = files.pop()) {
-      const { uri, size } = file;
-      const slice = async (from: number, to = size) => {
-        const bytes = await store.getRange(uri, from, to);
-        return bytes.slice().buffer as ArrayBuffer;
-      };
-      const { num_rows } = await parquetMetadataAsync(
-        { byteLength: size, slice },
-        { initialFetchSize: 65_536, geoparquet: false },
-      );
-      rows += num_rows;
-    }
-  };
-  await Promise.all(Array.from({ length: Math.min(FOOTERS_AT_ONCE, files.length) }, worker));
-  return rows;
+  return files;
 }
 
 /** An attempt's rows, or those of some files, with the schema that is known, so that nothing is asked twice. */

@@ -212,28 +212,43 @@ class Content {
   changed = false;
   readonly #uri: string;
   readonly #rows = new Map<string, string>();
+  /** Where each row stood. */
+  readonly #lines = new Map<string, number>();
 
   constructor(uri: string, text: string | undefined, etag: string | undefined) {
     this.#uri = uri;
     this.etag = etag;
     if (text === undefined) return;
-    const [header, ...lines] = linesOf(text);
-    if (header !== undefined && header.split(",").map(unquoted).join() !== "table_name,max_timestamp") {
-      throw unreadable(uri, `it begins with ${JSON.stringify(header)} instead of table_name,max_timestamp`);
+    const [header, ...rows] = numberedLines(text);
+    const problems: string[] = [];
+    if (header !== undefined && header.line.split(",").map(unquoted).join() !== "table_name,max_timestamp") {
+      problems.push(`line ${header.number}: the header must be table_name,max_timestamp; it is ${quoted(header.line)}`);
     }
-    for (const line of lines) {
+    const times: string[] = [];
+    for (const { number, line } of rows) {
       const comma = line.lastIndexOf(",");
       const table = unquoted(line.slice(0, Math.max(comma, 0)));
-      if (comma < 1 || this.#rows.has(table)) {
-        throw unreadable(uri, comma < 1 ? `${JSON.stringify(line)} is no row` : `${table} has two rows`);
+      const first = this.#lines.get(table);
+      if (comma < 1) {
+        problems.push(`line ${number}: a row must be like orders,2026-03-01 10:00:00.123456; it is ${quoted(line)}`);
+      } else if (first !== undefined) {
+        problems.push(`line ${number}: a table must have one row; ${table} has one in line ${first} already`);
+      } else {
+        const value = unquoted(line.slice(comma + 1));
+        this.#rows.set(table, value);
+        this.#lines.set(table, number);
+        if (value !== "" && parseTrackerTime(value) === undefined) times.push(`line ${number}: ${noTime(value)}`);
       }
-      this.#rows.set(table, unquoted(line.slice(comma + 1)));
     }
+    // A row's time is its own table's; where the file is in disorder it is corrected in one go.
+    if (problems.length > 0) throw unreadable(uri, [...problems, ...times].toSorted(byLine));
   }
 
   value(table: string): string | null {
     const text = this.#rows.get(table);
-    return text === undefined || text === "" ? null : canonical(text, `${this.#uri}, row ${table}`);
+    return text === undefined || text === ""
+      ? null
+      : canonical(text, `${this.#uri}, line ${this.#lines.get(table)} (${table})`);
   }
 
   set(table: string, value: string): void {
@@ -249,11 +264,26 @@ class Content {
 }
 
 function linesOf(text: string): string[] {
+  return numberedLines(text).map(({ line }) => line);
+}
+
+/** Lines that aren't blank, and the number that an editor shows for each. */
+function numberedLines(text: string): { readonly number: number; readonly line: string }[] {
   return text
     .replace(/^\uFEFF/, "")
     .split(/\r?\n/)
-    .map((line) => line.trim())
-    .filter((line) => line !== "");
+    .map((line, index) => ({ number: index + 1, line: line.trim() }))
+    .filter(({ line }) => line !== "");
+}
+
+function byLine(one: string, other: string): number {
+  const number = (problem: string) => Number(/\d+/.exec(problem)?.[0]);
+  return number(one) - number(other);
+}
+
+/** A file of something else altogether may have long lines. */
+function quoted(text: string): string {
+  return JSON.stringify(text.length > 120 ? `${text.slice(0, 120)}…` : text);
 }
 
 function unquoted(cell: string): string {
@@ -263,13 +293,19 @@ function unquoted(cell: string): string {
 
 function canonical(text: string, where: string): string {
   const micros = parseTrackerTime(text);
-  if (micros === undefined)
-    throw unreadable(where, `${JSON.stringify(text)} is no timestamp like 2026-03-01 10:00:00.123456`);
+  if (micros === undefined) throw unreadable(where, noTime(text));
   return formatTrackerTime(micros);
 }
 
-function unreadable(uri: string, why: string): UserError {
-  return new UserError("TRACKER_UNREADABLE", `The tracker ${uri} can't be read: ${why}`, {
+function noTime(text: string): string {
+  return `${quoted(text)} is no timestamp like 2026-03-01 10:00:00.123456`;
+}
+
+/** @param why one reason, or one for each line that is wrong. */
+function unreadable(uri: string, why: string | readonly string[]): UserError {
+  const problems = typeof why === "string" ? [] : why;
+  return new UserError("TRACKER_UNREADABLE", `The tracker ${uri} can't be read${problems === why ? "" : `: ${why}`}`, {
+    problems,
     hint: "Correct it, or delete it for a full load",
     exitCode: ExitCode.configuration,
   });

@@ -11,13 +11,14 @@ import {
   rmSync,
   statSync,
 } from "node:fs";
-import { dirname, join, relative } from "node:path";
+import { basename, dirname, join, relative } from "node:path";
 import { ExitCode, UserError } from "../../errors.js";
 import { type Logger, silentLogger } from "../../logger.js";
 import { cacheHome, type Environment } from "./directories.js";
 import { withFileLock } from "./file-lock.js";
 import { findOnPath, type Java } from "./java.js";
 import { withoutColours } from "./log-lines.js";
+import { markUsed, removeUnusedJars } from "./unused-jars.js";
 
 /** A Maven project of ours whose jars a server runs on. */
 export interface MavenJarsOptions {
@@ -39,6 +40,7 @@ export interface MavenJarsOptions {
 
 /**
  * The folder with a project's jars and those that it needs; Maven fills it the first time, and again when the project's files change.
+ * Whenever it does, folders that weren't used for 30 days go.
  *
  * @throws UserError MAVEN_MISSING, MAVEN_FAILED
  */
@@ -48,7 +50,10 @@ export async function ensureMavenJars(options: MavenJarsOptions): Promise<string
   const { server } = options;
   const cache = cacheHome(env);
   const folder = join(cache, mavenJarsName(options));
-  if (existsSync(folder)) return folder;
+  if (existsSync(folder)) {
+    markUsed(folder);
+    return folder;
+  }
 
   const maven = findOnPath("mvn", env);
   if (maven === undefined) {
@@ -65,6 +70,8 @@ export async function ensureMavenJars(options: MavenJarsOptions): Promise<string
       if (existsSync(folder)) return;
       logger.info(`Fetching the jars of ${server} ${options.version} with Maven, once`);
       await build({ ...options, maven, cache, folder, env });
+      const gone = removeUnusedJars(cache, [basename(folder)]);
+      if (gone.length > 0) logger.info(`Removed from ${cache} what wasn't used for 30 days: ${gone.join(", ")}`);
     },
     {
       signal: options.signal,
@@ -109,6 +116,7 @@ async function build(options: Build): Promise<void> {
       // The compiler must be the Java that was checked, not another that the machine has as its default.
       { ...env, JAVA_HOME: env.JAVA_HOME ?? homeOf(options.java) },
     );
+    markUsed(jars);
     try {
       renameSync(jars, folder);
     } catch (error) {

@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
 import { publishBatch } from "../../../jobs/athena-cdc/iceberg-output.js";
@@ -64,6 +64,20 @@ describe("athena-cdc to Iceberg", () => {
     expect(report.warnings.map(({ code }) => code)).toContain("BATCH_OUTDATED");
     expect(report.table("bag")).toMatchObject({ inserted: 3, reason: expect.stringContaining("at another batch") });
     expect(await output("bag")).toEqual(await s.source("bag"));
+  });
+
+  test("without the state the table tells which rows at its time were delivered, to the batch and to the next one", async () => {
+    const row = "(1, TIMESTAMP'2026-03-01 10:00:00')";
+    await create("stateless", "id BIGINT, updated_at TIMESTAMP", row);
+    await load("stateless");
+    for (const file of readdirSync(join(s.folder, "cdc"), { recursive: true }).map(String)) {
+      if (/(^|\/)\.?stateless\./.test(file)) rmSync(join(s.folder, "cdc", file), { recursive: true, force: true });
+    }
+    for (let more = 0; more < 2; more++) {
+      await s.sql("stateless", `INSERT INTO $t VALUES ${row}`);
+      expect((await load("stateless")).inserted).toBe(1);
+      expect(await output("stateless")).toEqual(await s.source("stateless"));
+    }
   });
 
   test("rolled back to where no batch is left, everything comes again", async () => {
@@ -162,5 +176,49 @@ describe("athena-cdc to Iceberg", () => {
     await s.spark.sql("DROP TABLE out.crossed PURGE");
     expect(await load("crossed")).toMatchObject({ reason: "the Iceberg table is gone", inserted: 2 });
     expect(await output("crossed")).toEqual(await s.source("crossed"));
+  });
+
+  test("a widened column, a type that Iceberg hasn't got, a table that was made anew before its batch", async () => {
+    const [first, second] = ["TIMESTAMP'2026-03-01 10:00:00'", "TIMESTAMP'2026-03-02 10:00:00'"];
+    await create("wide", "id INT, n INT, updated_at TIMESTAMP", `(1, 1, ${first})`);
+    await create(
+      "lasting",
+      "id INT, d INTERVAL YEAR TO MONTH, updated_at TIMESTAMP",
+      `(1, INTERVAL '1-0' YEAR TO MONTH, ${first})`,
+    );
+    await create("anew", "id INT, updated_at TIMESTAMP", `(1, ${first})`);
+    s.keys("wide.csv", "wide,id");
+    const tables = ["--tables", "wide,lasting,anew", ...ICEBERG];
+    const begun = await s.run(tables);
+    expect(begun.report.table("lasting").error).toMatchObject({
+      code: "ICEBERG_TYPE_MISSING",
+      problems: ["d is interval year to month"],
+    });
+    expect([begun.report.table("wide").inserted, begun.report.table("anew").inserted]).toEqual([1, 1]);
+    expect(existsSync(join(s.folder, "cdc", "_glue_connect", "athena-cdc", "lasting.json"))).toBe(false);
+
+    await s.sql(
+      "wide",
+      "DROP TABLE $t",
+      `CREATE TABLE $t (id BIGINT, n BIGINT, updated_at TIMESTAMP) USING parquet LOCATION '${join(s.folder, "wide2")}'`,
+      `INSERT INTO $t VALUES (1, 1, ${first}), (5000000000, 6000000000, ${second})`,
+    );
+    await s.sql("anew", `INSERT INTO $t VALUES (2, ${second})`);
+    const { report } = await s.run(tables, {
+      onStep: ({ name, phase, table }) => {
+        if (table === "anew" && name === "publish" && phase === "start") throw new Error("died");
+      },
+    });
+    expect(report.table("wide")).toMatchObject({ status: "SUCCEEDED", way: "rows since the last run", inserted: 1 });
+    expect(await output("wide")).toEqual(await s.source("wide"));
+
+    // Another run's, with a state of its own elsewhere.
+    await s.spark.sql("DROP TABLE out.anew PURGE");
+    await load("anew", "--cdc_path", s.uri("other"));
+    const late = await s.run(["--tables", "anew", ...ICEBERG]);
+    expect(late.report.table("anew").error?.code).toBe("ICEBERG_TABLE_REPLACED");
+    expect(await output("anew")).toEqual(await s.source("anew"));
+    expect(await load("anew", "--full-refresh", "--yes")).toMatchObject({ inserted: 2 });
+    expect(await output("anew")).toEqual(await s.source("anew"));
   });
 });

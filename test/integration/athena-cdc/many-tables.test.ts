@@ -71,12 +71,13 @@ describe("athena-cdc, many tables", () => {
     const log = { debug() {}, info: say("info"), warn: say("warn"), error: say("error") };
     expect((await s.run(["--tables", "seed"], { log })).exitCode).toBe(0);
     expect(said).toEqual([
+      "warn NO_PRIMARY_KEY: seed: no primary key is known; rows are not deduplicated",
       "info seed: rows since the last run (the table has the same files as in the last run): 0 read, 0 inserted, 0 updated, 0 deleted",
     ]);
     expect(await s.loaded("seed")).toEqual(await s.source("seed"));
   });
 
-  test("a database that isn't there, and no table that fits", async () => {
+  test("a database that isn't there, no table that fits, an output that can't be written", async () => {
     expect((await s.run(["--athena_database_name", "nowhere"])).report.error?.code).toBe("DATABASE_NOT_FOUND");
     const { report, exitCode } = await s.run(["--tables", "x*"]);
     expect({ exitCode, code: report.error?.code }).toEqual({ exitCode: 66, code: "NO_TABLES" });
@@ -84,7 +85,14 @@ describe("athena-cdc, many tables", () => {
     const { warnings } = (await s.run(["--tables", "seed,sead", ...keys])).report;
     expect(warnings.slice(0, 2)).toMatchObject([
       { code: "PRIMARY_KEYS_MISSING" },
-      { code: "TABLE_NOT_FOUND", message: expect.stringContaining("no table sead") },
+      { code: "TABLE_NOT_FOUND", message: expect.stringMatching(/no table sead, .* did you mean seed\?$/) },
     ]);
+    const unwritable = await s.run(["--tables", "seed", "--output_path", "file:///proc/none"]);
+    expect(unwritable.report.table("seed").error).toMatchObject({
+      code: "STORAGE_ACCESS_DENIED",
+      message: "Spark can't write file:/proc/none",
+      problems: [expect.stringMatching(/^Mkdirs failed to create /)],
+      hint: expect.stringMatching(/^Correct the path/),
+    });
   });
 });

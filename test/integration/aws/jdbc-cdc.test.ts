@@ -158,6 +158,12 @@ test.each(["parquet", "iceberg"])("tables of Glue by way of their connection, to
   }
   expect(logs).toHaveLength(3);
   expect(logs.join()).toMatch(/WARNING \[prod\] NOT_A_JDBC_TABLE: files/);
+  if (format === "parquet") return;
+  // A database of another name hasn't got the table yet, and the first one keeps its own.
+  const named = await load(format, "--tables", "shop_bag", "--iceberg_database", `${name}_lake`);
+  expect(named.table("shop_bag").inserted).toBe(22);
+  expect(await rows(`SELECT id, v FROM reader.${name}_lake.shop_bag`)).toEqual((await source())[1]);
+  expect(await rows(`SELECT id, v FROM reader.${name}_cdc.shop_bag`)).toEqual((await source())[1]);
 });
 
 test("a table that the catalog has and the database has not fails alone", async () => {

@@ -1,6 +1,8 @@
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, describe, expect, inject, test } from "vitest";
+import { keyJson, rowJson } from "../../../lib/glue/incremental/index.js";
+import { SparkSession } from "../../../lib/spark/index.js";
 import { at, BASE, DatamartScenario, PREFIX, TABLES, type TestRows } from "../../support/datamart-scenario.js";
 
 let scenario: DatamartScenario | undefined;
@@ -14,15 +16,43 @@ afterEach(async () => {
 });
 
 describe("datamart-join", () => {
+  test("the JSON of a key is what to_json makes of it, whatever the values", async () => {
+    const spark = await SparkSession.builder().remote(inject("sparkRemote")).getOrCreate();
+    const values = [
+      ...[
+        "('a', 1L, 2S)",
+        "(NULL, NULL, NULL)",
+        "('', 9223372036854775807L, -3S)",
+        "('naïve – 日本語 \u{7f}', NULL, 0S)",
+      ],
+      ...[
+        "(concat('quote', chr(34)), 0L, 1S)",
+        "(concat('back', chr(92)), 0L, 1S)",
+        "(concat('tab', chr(9), 'line', chr(10)), 0L, NULL)",
+      ],
+    ];
+    const rows = await spark.sql(`SELECT * FROM VALUES ${values.join(", ")} AS t(txt, Number, small)`);
+    const schema = await rows.schema();
+    for (const names of [["txt"], ["Number"], ["txt", "Number"], ["small", "txt"]]) {
+      const keys = await rows.select(keyJson(schema, names).as("key"), rowJson(schema, names).as("expected")).collect();
+      expect(keys.map((row) => row.getString("key"))).toEqual(keys.map((row) => row.getString("expected")));
+      expect(new Set(keys.map((row) => row.getString("key"))).size).toBeGreaterThan(3);
+    }
+    await spark.stop();
+  });
+
   test("what is missing or wrong is said in one error, and nothing is written", async () => {
     const s = await create();
     s.configure({ output_path: undefined });
     const wrong = await s.run(["--lookback", "soon", "--to", "2026-01-01"]);
     expect(wrong.report.error).toMatchObject({ code: "ARGUMENTS_INVALID" });
-    expect(wrong.report.error?.problems.join()).toMatch(
-      /--output_path is missing.*--lookback must be.*--to needs --from/,
-    );
+    expect(wrong.report.error?.problems.join()).toMatch(/--lookback must be.*--to needs --from/);
     expect(wrong.exitCode).toBe(64);
+    const nowhere = await s.run();
+    expect([nowhere.exitCode, nowhere.report.error]).toMatchObject([
+      64,
+      { code: "ARGUMENTS_INVALID", problems: [expect.stringMatching(/^--output_path is missing/)] },
+    ]);
     s.configure();
 
     const database = await s.run(["--database_name", "nowhere"]);

@@ -453,6 +453,7 @@ test("what can't be brought to AWS is said all at once", async () => {
       expect.stringContaining("--loadtype is not an argument"),
       expect.stringContaining("--timestamp_s3_path is missing"),
       expect.stringContaining("--load_type is missing"),
+      expect.stringContaining("--output_path is missing"),
       "triggers.exported with diff: --CURRENTURI asks for {{run.event.foldr}}, and runs of workflow changes have past, team, event.uri, event.folder, event.uris; did you mean {{run.event.folder}}?",
       "triggers.alone with diff: --PASTURI asks for {{run.past}}, and triggers.alone is in no workflow, so that its runs have no properties",
       "infra.access.nobody: there is no such job in `jobs`",

@@ -78,15 +78,17 @@ describe("max_timestamps.csv", () => {
   test("that can't be read fails the tables, and nothing is written", async () => {
     const whole = s.trackerFile() ?? "";
     await table("corrupt", "(1, 'a', '2026-03-01Z')");
-    for (const text of [
-      "table,when\nx,y\n",
-      "table_name,max_timestamp\ncorrupt,None\n",
-      "table_name,max_timestamp\nnonsense\n",
-    ]) {
+    for (const [text, ...lines] of [
+      ["table,when\nx,y\n", /line 1: the header must be table_name,max_timestamp/, /line 2: "y" is no timestamp/],
+      ["table_name,max_timestamp\ncorrupt,None\n", /line 2 \(corrupt\) can't be read: "None" is no timestamp/],
+      ["table_name,max_timestamp\nnonsense\n", /line 2: a row must be like/],
+    ] as const) {
       s.writeTrackerFile(text);
       const { report, exitCode } = await s.run(["--tables", "corrupt"]);
       expect(exitCode).toBe(1);
       expect(report.table("corrupt").error?.code).toBe("TRACKER_UNREADABLE");
+      const said = report.error?.problems.join("; ") ?? "";
+      for (const line of lines) expect(said).toMatch(line);
       expect(s.trackerFile()).toBe(text);
     }
     expect(s.files("corrupt")).toEqual([]);
@@ -188,6 +190,15 @@ describe("runs", () => {
     expect((await s.load(name)).inserted).toBe(2);
     expect(await s.loaded(name)).toEqual(["1|v1", "2|v2!", "4|v4", "4|v4!", "5|late", "6|new"]);
     expect((await s.load(name)).reason).toBe("nothing new");
+    // A part isn't loaded where everything is due.
+    s.setTracker(name, undefined);
+    const loaded = await s.loaded(name);
+    const { report: refused } = await s.run(["--tables", name, "--from", "2026-03-01"]);
+    expect(refused.table(name).error).toMatchObject({
+      code: "BACKFILL_NOT_POSSIBLE",
+      message: `${name} can't be loaded for a part of the time: the row of ${name} is gone from the tracker`,
+    });
+    expect([await s.loaded(name), s.tracker(name)]).toEqual([loaded, undefined]);
   });
 
   test("--full_refresh and --load_type full replace what is there; the first asks", async () => {

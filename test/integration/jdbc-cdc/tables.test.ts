@@ -1,5 +1,8 @@
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
 import { JdbcScenario } from "../../support/jdbc-scenario.js";
+import { PostgresProxy } from "../../support/postgres-proxy.js";
 
 let s: JdbcScenario;
 
@@ -8,6 +11,8 @@ beforeAll(async () => {
 });
 afterAll(() => s?.[Symbol.asyncDispose]());
 
+/** The end of PostgreSQL's Execute: so many rows at most, as four bytes after the portal's name. */
+const TEN_THOUSAND_ROWS = Buffer.from([0, 0, 0, 0x27, 0x10]).toString("latin1");
 const COLUMNS = "id int PRIMARY KEY, v text, updated_at timestamptz";
 
 describe("tables", () => {
@@ -103,6 +108,38 @@ describe("tables", () => {
     expect(await s.loaded("m050")).toEqual(await s.source("m050"));
     expect(await s.loaded("m000")).toHaveLength(1);
   }, 120_000);
+
+  test("names that Spark can't tell apart fail their table alone; a log that can't be put is a warning; rows are fetched by the ten thousand", async () => {
+    await using proxy = await PostgresProxy.start(s.postgresUrl);
+    let fetches = 0;
+    proxy.watch = (sent) => {
+      fetches += sent.toString("latin1").split(TEN_THOUSAND_ROWS).length - 1;
+    };
+    await s.sql(
+      `CREATE TABLE n_cased (${COLUMNS}, "V" text, cdc_deleted boolean)`,
+      "INSERT INTO n_cased VALUES (1, 'a', '2026-03-01Z', 'b', true)",
+      `CREATE TABLE n_good (${COLUMNS})`,
+      "INSERT INTO n_good SELECT i, 'v', '2026-03-01Z' FROM generate_series(1, 30000) AS i",
+    );
+    writeFileSync(join(s.folder, "no-folder"), "");
+    const { report, exitCode } = await s.run(["--tables", "n_*", "--log_folder_path", s.uri("no-folder/logs")], {
+      postgresUrl: proxy.url(s.postgresUrl),
+    });
+    expect(exitCode).toBe(1);
+    expect(report.table("n_cased").error).toMatchObject({
+      code: "COLUMN_NAMES_UNUSABLE",
+      problems: [
+        "columns v and V differ in case only, which Spark and Glue ignore",
+        "column cdc_deleted has the name of a column that this job adds",
+      ],
+    });
+    expect(report.table("n_good")).toMatchObject({ status: "SUCCEEDED", inserted: 30_000 });
+    expect(report.warnings).toMatchObject([
+      { code: "LOG_NOT_UPLOADED", message: expect.stringContaining("no-folder/logs") },
+    ]);
+    expect(await s.loaded("n_good", "count(*), count(DISTINCT id), sum(id)")).toEqual(["30000|30000|450015000"]);
+    expect(fetches).toBeGreaterThanOrEqual(3);
+  });
 
   test("a database that doesn't answer: the log is uploaded, and holds no password", async () => {
     const url = new URL(s.postgresUrl);

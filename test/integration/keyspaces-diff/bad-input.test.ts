@@ -90,7 +90,10 @@ test("exports that can't be compared: each says what it is, and nothing is writt
     return { ...json.error, exitCode };
   };
   expect(await past(scenario.uri("nowhere"))).toMatchObject({ code: "EXPORT_MISSING", exitCode: 66 });
-  expect(await past(good)).toMatchObject({ code: "EXPORTS_THE_SAME", exitCode: 64 });
+  expect(await past(good)).toMatchObject({
+    code: "ARGUMENTS_INVALID",
+    problems: [expect.stringMatching(/^--PASTURI and --CURRENTURI are the same export/)],
+  });
   expect(await past(fileIn("half", "_temporary/0/part-0.parquet"))).toMatchObject({ code: "EXPORT_INCOMPLETE" });
   expect(
     await past(fileIn("killed", "_glue_connect.json", '{"version":1,"state":"writing","runId":"jr_1"}')),
@@ -157,7 +160,6 @@ test("clusters and tables that can't be used", async () => {
     code: "CASSANDRA_LOGIN_REFUSED",
     exitCode: 66,
   });
-  expect(await run(exportJob, { CLUSTER: "somewhere" })).toMatchObject({ code: "CLUSTER_INVALID", exitCode: 64 });
   expect(await run(exportJob, { TABLE_NAME: "T" })).toMatchObject({
     code: "CASSANDRA_TABLE_MISSING",
     problems: [`the tables of ${KEYSPACE} are hits, t`],
@@ -179,7 +181,24 @@ test("clusters and tables that can't be used", async () => {
     code: "NAMES_UNSUPPORTED",
     problems: [expect.stringContaining('v"w holds'), expect.stringContaining("a b, of the partition key")],
   });
-  expect(await run(chain, { TARGET_TABLE: "t" })).toMatchObject({ code: "TARGET_IS_SOURCE", exitCode: 64 });
+  expect(await run(chain, { CLUSTER: "somewhere" })).toMatchObject({
+    code: "ARGUMENTS_INVALID",
+    exitCode: 64,
+    problems: [
+      "--TARGET_TABLE is missing: Table that is to become equal to the source; it must be there",
+      expect.stringMatching(/^--CLUSTER must be embedded, .* it is "somewhere"$/),
+    ],
+  });
+  expect(await run(chain, { TARGET_TABLE: "t", KEEP: "ttl,age", FORMAT: "xml" })).toMatchObject({
+    code: "ARGUMENTS_INVALID",
+    exitCode: 64,
+    problems: [
+      expect.stringMatching(/^--FORMAT must be one of/),
+      '--KEEP must be one or more of ttl, writetime; "age" is none',
+      expect.stringMatching(/^the target is the source itself/),
+      expect.stringMatching(/^--KEEP ttl alone/),
+    ],
+  });
 });
 
 test("changes that don't fit the table: all of it at once, and the table is as it was", async () => {
@@ -206,7 +225,13 @@ test("changes that don't fit the table: all of it at once, and the table is as i
     WRITE_TIMESTAMP: "yesterday",
     RATE_LIMIT: 0,
   });
-  expect(none.json.error?.code).toBe("ARGUMENTS_INVALID");
+  expect(none.json.error).toMatchObject({
+    code: "ARGUMENTS_INVALID",
+    problems: [
+      "--RATE_LIMIT must be at least 1; it is 0",
+      expect.stringMatching(/^--WRITE_TIMESTAMP must be none, export, .* it is "yesterday"$/),
+    ],
+  });
   // A value that is none of its type, behind many that are: found before the first of them is written.
   const csv = fileIn("wrong", "part-0.csv", `diff,a,b,right_v\n${"I,5,new,5\n".repeat(50)}I,6,new,six\n`);
   const wrong = await scenario.run(incrementalImport, { ...base, S3URI: csv, FORMAT: "csv" });

@@ -163,7 +163,10 @@ test("a number that the connector can't read whole ends the export, and nothing 
   );
   const S3URI = s.uri("numbers");
   const { json } = await s.run(exportJob, { KEYSPACE_NAME: KEYSPACE, TABLE_NAME: "numbers", S3URI, KEEP: "age" });
-  expect(json.error).toMatchObject({ code: "ARGUMENTS_INVALID", problems: ['"age" is none of ttl, writetime'] });
+  expect(json.error).toMatchObject({
+    code: "ARGUMENTS_INVALID",
+    problems: ['--KEEP must be one or more of ttl, writetime; "age" is none'],
+  });
   const overflow = await s.run(exportJob, { KEYSPACE_NAME: KEYSPACE, TABLE_NAME: "numbers", S3URI });
   expect(overflow.json.error).toMatchObject({
     code: "NUMBER_TOO_BIG",

@@ -71,7 +71,13 @@ describe("glue-connect run", () => {
     expect(stdout).toContain("state    snapshotId none → 42");
     expect(stdout).toMatch(/Steps\n {2}find {3}\d\.\d s/);
     expect(stdout).toContain("- GUESSED: the key was guessed");
-    expect(stderr).toMatch(/^looking mode=run\nfind \(\d\.\d s\)\n$/);
+    const lines = stderr.trimEnd().split("\n");
+    const at = (rest: string) => expect.stringMatching(new RegExp(`^20\\d\\d-\\d\\d-\\d\\dT[\\d:.]{12}Z ${rest}$`));
+    expect(lines).toEqual([
+      at("INFO looking mode=run"),
+      at("INFO find \\(\\d\\.\\d s\\)"),
+      at("WARN GUESSED: the key was guessed"),
+    ]);
     expect(JSON.parse(await readFile(file, "utf8"))).toMatchObject({ tables: { "sales.orders": { inserted: 1234 } } });
     // The bundle that the job was imported from is gone.
     expect((await readdir(cli.folder)).filter((name) => name.startsWith("."))).toEqual([]);

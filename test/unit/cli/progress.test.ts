@@ -39,16 +39,32 @@ function runSteps(io: CliIo, debug = false): void {
   progress.end();
 }
 
-test("without a terminal each step is one plain line when it ends, and log lines come between", () => {
+/** A line's time, which is now, is left out. */
+function withoutTimes(text: string): string {
+  return text.replace(/^(\S+) /gm, (_, time: string) => {
+    expect(time).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
+    expect(Math.abs(Date.now() - Date.parse(time))).toBeLessThan(60_000);
+    return "";
+  });
+}
+
+test("without a terminal each line has its time and level; a step is one when it ends, and log lines come between", () => {
   const { io, text } = terminal(false);
   runSteps(io);
-  expect(text()).toBe('found rows="3" table=a\nread (1.3 s)\nfailed: write (1 min 1 s)\n');
+  expect(withoutTimes(text())).toBe('INFO found rows="3" table=a\nINFO read (1.3 s)\nWARN failed: write (1 min 1 s)\n');
 });
 
-test("--debug shows more", () => {
+test("--debug shows more, and levels are words on a terminal", () => {
   const { io, text } = terminal(false);
   runSteps(io, true);
-  expect(text()).toContain("debug: details\n");
+  expect(withoutTimes(text())).toContain("DEBUG details\n");
+  const screen = terminal(true, { TERM: "dumb" });
+  const { log } = createProgress(screen.io, { debug: true, color: false });
+  log.debug("details");
+  log.info("found");
+  log.warn("odd");
+  createProgress(screen.io, { debug: false, color: false, times: true }).log.error("gone");
+  expect(screen.text()).toMatch(/^debug: details\nfound\nwarning: odd\nerror: \d{4}-\d\d-\d\dT[\d:]{8}Z gone\n$/);
 });
 
 test("on a terminal the step at work is one moving line, and what is done stays", () => {
@@ -99,6 +115,26 @@ test("two columns wrap the second one", () => {
   expect(twoColumns([["--a", "one two three four five six seven eight"]], 34)).toBe(
     ["  --a  one two three four five six", "       seven eight"].join("\n"),
   );
+});
+
+test("what has its rows in other entries, or wasn't come to, has no line of rows", () => {
+  const report = new RunReport({ job: "j", jobName: "n", runId: "jr_1", mode: "run" });
+  Object.assign(report.table("all"), { target: "out", changes: true });
+  Object.assign(report.table("one"), { way: "everything", read: 2, inserted: 2 });
+  Object.assign(report.table("same"), { way: "what changed" });
+  report.table("late").status = "FAILED";
+  report.finish("FAILED");
+  const text = reportText(report.toJSON(), styleFor(terminal(false).io.stdout, {}), 100);
+  const blocks = Object.fromEntries(
+    text
+      .trimEnd()
+      .split("\n\n")
+      .map((block) => [block.split(" ")[0], block]),
+  );
+  expect(blocks.all).toBe("all → out  failed");
+  expect(blocks.late).toBe("late  failed");
+  expect(blocks.one).toMatch(/rows, not applied +2 read, 2 inserted, 0 updated, 0 deleted$/);
+  expect(blocks.same).toMatch(/rows, not applied +0 inserted, 0 updated, 0 deleted$/);
 });
 
 test("the report of a failed run says what was not applied, and every problem", async () => {

@@ -1,6 +1,6 @@
 import { describe, expect, expectTypeOf, test } from "vitest";
 import { UserError } from "../../../lib/errors.js";
-import { arg, defineJob, isJob, parseArguments } from "../../../lib/glue/index.js";
+import { type ArgValues, arg, defineJob, isJob, parseArguments } from "../../../lib/glue/index.js";
 
 const definitions = {
   metadata_table_name: arg.string({ description: "Table with the configuration" }),
@@ -90,6 +90,34 @@ describe("arguments", () => {
     ]);
   });
 
+  test("what doesn't go together is said with what is wrong by itself; of what has no value nothing more is said", () => {
+    const check = ({ limit, tables, load_type }: Partial<ArgValues<typeof definitions>>) => [
+      ...(limit !== undefined && limit < 1 ? ["--limit must be at least 1 here"] : []),
+      ...(tables === undefined ? ["--limit needs --tables"] : []),
+      ...(load_type === undefined ? ["--load_type is needed"] : []),
+    ];
+    const refused = (...argv: string[]) => {
+      try {
+        return parseArguments(definitions, argv, { check });
+      } catch (error) {
+        return error;
+      }
+    };
+    expect(refused("--JOB_NAME", "x", "--limit", "0", "--load_type", "ful")).toMatchObject({
+      code: "ARGUMENTS_INVALID",
+      exitCode: 64,
+      message: "4 arguments are wrong",
+      problems: [
+        "--metadata_table_name is missing: Table with the configuration",
+        '--load_type must be one of full, incremental; it is "ful" (did you mean full?)',
+        "--limit must be at least 1 here",
+        "--limit needs --tables",
+      ],
+    });
+    expect(refused(...REQUIRED, "--tables=")).toMatchObject({ problems: [expect.stringMatching(/^--tables must be/)] });
+    expect(refused(...REQUIRED, "--tables", "a")).toMatchObject({ jobName: "nightly" });
+  });
+
   test.each([
     [["--limit"], "--limit has no value"],
     [["--limit", "--reconcile"], "--limit has no value (one that begins with -- is written --limit=--reconcile)"],
@@ -137,7 +165,7 @@ test("by position: bare values fill the names in their order, beside those that 
     FORMAT: arg.choice(["csv", "json"], { description: "A format", default: "csv" }),
   };
   const positional = ["STACK", "TABLE", "FORMAT"];
-  const parsePositions = (...argv: string[]) => parseArguments(args, ["--JOB_NAME", "n", ...argv], positional).args;
+  const parsePositions = (...argv: string[]) => parseArguments(args, ["--JOB_NAME", "n", ...argv], { positional }).args;
   expect(parsePositions("s", "t", "json")).toEqual({ STACK: "s", TABLE: "t", FORMAT: "json" });
   expect(parsePositions("s", "t")).toEqual({ STACK: "s", TABLE: "t", FORMAT: "csv" });
   expect(parsePositions("--TABLE", "named")).toEqual({ STACK: undefined, TABLE: "named", FORMAT: "csv" });

@@ -3,7 +3,7 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { createGlueCatalog } from "../../../lib/glue/catalog/glue-catalog.js";
-import { namesWithoutTable, tableFilter } from "../../../lib/glue/index.js";
+import { namesWithoutTable, RunReport, tableFilter, warnOfUnknownTables } from "../../../lib/glue/index.js";
 import { AWS_TEST_OPTIONS } from "../../support/aws.js";
 
 describe("tableFilter", () => {
@@ -21,14 +21,24 @@ describe("tableFilter", () => {
   ])("%s: %s %s", (patterns, table, taken) => expect(tableFilter(patterns)(table)).toBe(taken));
 
   test("an empty pattern is refused", () => {
-    expect(() => tableFilter("a,,b")).toThrow(/empty pattern/);
-    expect(() => tableFilter("!")).toThrow(/empty pattern/);
+    for (const patterns of ["a,,b", "!", ""]) {
+      const problem = `--tables must be patterns separated by commas, e.g. 'acc*,!tmp_*', none of them empty; it is ${JSON.stringify(patterns)}`;
+      expect(() => tableFilter(patterns)).toThrow(
+        expect.objectContaining({ code: "ARGUMENTS_INVALID", exitCode: 64, problems: [problem] }),
+      );
+    }
   });
 
   test("a plain name that no table has is told", () => {
     const tables = ["orders", "Account"];
     expect(namesWithoutTable("orders, acount ,account,tmp_*,!old", tables)).toEqual(["acount"]);
     expect(namesWithoutTable(undefined, tables)).toEqual([]);
+    const report = new RunReport({ job: "j", jobName: "n", runId: "jr_1", mode: "run" });
+    warnOfUnknownTables(report, "shop", "acount,none_such,orders", tables);
+    expect(report.warnings).toEqual([
+      { code: "TABLE_NOT_FOUND", message: "shop has no table acount, which --tables names; did you mean Account?" },
+      { code: "TABLE_NOT_FOUND", message: "shop has no table none_such, which --tables names" },
+    ]);
   });
 });
 

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { describe, expect, expectTypeOf, onTestFinished, test } from "vitest";
 import { ExitCode, UserError } from "../../../lib/errors.js";
-import { arg, defineJob, runJob, type StepEvent } from "../../../lib/glue/index.js";
+import { arg, defineJob, type Logger, runJob, type StepEvent, silentLogger } from "../../../lib/glue/index.js";
 import { SparkConnectError } from "../../../lib/spark/errors.js";
 
 const NAME = ["--JOB_NAME", "nightly"] as const;
@@ -51,6 +51,36 @@ describe("runJob", () => {
     });
     expect(json.steps).toEqual([{ name: "write", seconds: expect.any(Number) }]);
     expect(Date.parse(json.finishedAt)).toBeGreaterThanOrEqual(Date.parse(json.startedAt));
+  });
+
+  test("logs a warning once, when it arises; what a job keeps of the log has it in any case", async () => {
+    const said: string[] = [];
+    const log: Logger = {
+      ...silentLogger,
+      warn: (message) => said.push(message),
+      info: (message) => said.push(message),
+    };
+    let kept: readonly string[] = [];
+    const job = defineJob({
+      name: "warns",
+      summary: "Warns",
+      args: {},
+      async run({ report, log, keepLog }) {
+        const lines = keepLog();
+        log.info("before");
+        for (let count = 0; count < 2; count++) report.warn("ODD", "it is odd");
+        log.info("after");
+        kept = lines().map(({ level, message }) => `${level} ${message}`);
+      },
+    });
+    await runJob(job, NAME, { log });
+    expect(said).toEqual(["before", "ODD: it is odd", "after"]);
+    expect(kept).toEqual(["info before", "warn ODD: it is odd", "info after"]);
+    said.length = 0;
+    const { report } = await runJob(job, NAME, { log, warnings: "report" });
+    expect(said).toEqual(["before", "after"]);
+    expect(kept).toEqual(["info before", "warn ODD: it is odd", "info after"]);
+    expect(report.warnings).toEqual([{ code: "ODD", message: "it is odd" }]);
   });
 
   test("awaits the observer before and after each step, also of one that fails", async () => {
@@ -112,6 +142,10 @@ describe("runJob", () => {
         const bad = report.table("bad");
         bad.status = "FAILED";
         bad.error = { code: "X", message: "bad: no such columns", problems: ["a", "b"], hint: "Look at it" };
+        for (const name of report.jobName === "alike" ? ["one", "two"] : []) {
+          report.table(name).status = "FAILED";
+          report.table(name).error = { code: "Z", message: "no such file", problems: ["line 1", "line 2"] };
+        }
         if (report.jobName !== "both") return;
         const worse = report.table("worse");
         worse.status = "FAILED";
@@ -134,6 +168,8 @@ describe("runJob", () => {
       "worse: it is gone",
       "worse: what to do: Restore it",
     ]);
+    const alike = (await runJob(job, ["--JOB_NAME", "alike"])).report.error;
+    expect(alike?.problems.slice(-3)).toEqual(["one, two: no such file", "one, two: line 1", "one, two: line 2"]);
     expect(report.table("good").status).toBe("SUCCEEDED");
   });
 
@@ -182,6 +218,48 @@ describe("runJob", () => {
     expect(exitCode).toBe(ExitCode.usage);
     expect(report.error?.code).toBe("ARGUMENTS_INVALID");
     expect(report.error?.problems).toHaveLength(3);
+  });
+
+  test.each([
+    [
+      "INTERNAL",
+      "Job aborted due to stage failure: Task 0 in stage 5.0 failed 1 times, most recent failure: Lost task 0.0: org.apache.spark.SparkException: [TASK_WRITE_FAILED] Task failed while writing rows to file:/proc/x/_attempts/jr_1/t.\nCaused by: java.io.IOException: Mkdirs failed to create file:/proc/x/_attempts/jr_1/t/_temporary/0/task_1 (exists=false, cwd=file:/home)",
+      "Spark can't write file:/proc/x",
+      "Mkdirs failed to create file:/proc/x/_attempts/jr_1/t/_temporary/0/task_1 (exists=false, cwd=file:/home)",
+    ],
+    [
+      "TASK_WRITE_FAILED",
+      "[TASK_WRITE_FAILED] Task failed while writing rows to file:/out/t.\nCaused by: java.io.FileNotFoundException: /out/t/_temporary/0/part-0.parquet (Permission denied)",
+      "Spark can't write /out/t",
+      "FileNotFoundException: /out/t/_temporary/0/part-0.parquet (Permission denied)",
+    ],
+    [
+      "INTERNAL",
+      "java.nio.file.AccessDeniedException: s3a://lake/in/part-0.parquet: open s3a://lake/in/part-0.parquet at 0: Access Denied (Service: Amazon S3; Status Code: 403; Error Code: AccessDenied)",
+      "Spark can't read or write s3a://lake/in/part-0.parquet",
+      "AccessDeniedException: s3a://lake/in/part-0.parquet: open s3a://lake/in/part-0.parquet at 0: Access Denied (Service: Amazon S3; Status Code: 403; Error Code: AccessDenied)",
+    ],
+    [
+      "TASK_WRITE_FAILED",
+      "[TASK_WRITE_FAILED] Task failed while writing rows to s3://lake/out/_attempts/jr_1/t.\nCaused by: com.amazonaws.services.s3.model.AmazonS3Exception: Access Denied (Service: Amazon S3; Status Code: 403; Error Code: AccessDenied; Request ID: X)",
+      "Spark can't write s3://lake/out",
+      "AmazonS3Exception: Access Denied (Service: Amazon S3; Status Code: 403; Error Code: AccessDenied; Request ID: X)",
+    ],
+  ])("a place that Spark may not write or read is named (%s): %s", async (code, message, text, problem) => {
+    const job = defineJob({
+      name: "denied",
+      summary: "Is denied",
+      args: {},
+      run: () => Promise.reject(new SparkConnectError(code, message, { condition: code })),
+    });
+    const { report, exitCode } = await runJob(job, NAME);
+    expect(exitCode).toBe(ExitCode.configuration);
+    expect(report.error).toMatchObject({
+      code: "STORAGE_ACCESS_DENIED",
+      message: text,
+      problems: [problem],
+      hint: expect.stringContaining("s3:PutObject"),
+    });
   });
 
   test("an error of Spark keeps its condition and SQLSTATE", async () => {

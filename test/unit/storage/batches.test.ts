@@ -112,6 +112,15 @@ describe("documented trackers", () => {
     expect(await tracker.read()).toBe("2026-03-01 10:00:00");
     await tracker.write("2026-03-01 10:00:00.5", "2026-03-01 10:00:00");
     expect(await text(uri)).toBe("last_load_timestamp\n2026-03-01 10:00:00.5\n");
+    // A folder, as Spark's CSV writer leaves it: an empty partition has a file without content.
+    const folder = `${place()}/last.csv`;
+    await store.put(`${folder}/_SUCCESS`, "");
+    await store.put(`${folder}/part-00000-x.csv`, "");
+    await store.put(`${folder}/part-00001-x.csv`, "last_load_timestamp\n2026-03-01 10:00:00\n");
+    const ofSpark = lastLoadTracker(store, folder);
+    expect(await ofSpark.read()).toBe("2026-03-01 10:00:00");
+    await ofSpark.write("2026-03-02 10:00:00", "2026-03-01 10:00:00");
+    expect(await text(`${folder}/part-00001-x.csv`)).toBe("last_load_timestamp\n2026-03-02 10:00:00\n");
   });
 
   test("max_timestamps: rows are merged, others' rows stay, also written at once", async () => {
@@ -143,6 +152,32 @@ describe("documented trackers", () => {
     await expect(lineTracker(store, uri).read()).rejects.toMatchObject(unreadable);
     await expect(lastLoadTracker(store, uri).read()).rejects.toMatchObject(unreadable);
     await expect(new MaxTimestampsFile(store, uri).tracker("t").read()).rejects.toMatchObject(unreadable);
+  });
+
+  test("max_timestamps: all that is wrong is said, by line; one time that can't be read is its table's alone", async () => {
+    const uri = `${place()}/max_timestamps.csv`;
+    const read = async (content: string, table = "t1") => {
+      await store.put(uri, content);
+      return await new MaxTimestampsFile(store, uri).tracker(table).read();
+    };
+    const wrong = "table,when\n\nt1,2026-01-02 00:00:00\nnonsense\nt2,None\nt1,2026-01-03\n,2026-01-03\n";
+    await expect(read(wrong)).rejects.toMatchObject({
+      code: "TRACKER_UNREADABLE",
+      exitCode: 66,
+      message: `The tracker ${uri} can't be read`,
+      problems: [
+        'line 1: the header must be table_name,max_timestamp; it is "table,when"',
+        'line 4: a row must be like orders,2026-03-01 10:00:00.123456; it is "nonsense"',
+        'line 5: "None" is no timestamp like 2026-03-01 10:00:00.123456',
+        "line 6: a table must have one row; t1 has one in line 3 already",
+        'line 7: a row must be like orders,2026-03-01 10:00:00.123456; it is ",2026-01-03"',
+      ],
+    });
+    const one = "table_name,max_timestamp\nt1,2026-01-02\n\nt2,None\n";
+    expect(await read(one)).toBe("2026-01-02 00:00:00");
+    await expect(read(one, "t2")).rejects.toMatchObject({
+      message: `The tracker ${uri}, line 4 (t2) can't be read: "None" is no timestamp like 2026-03-01 10:00:00.123456`,
+    });
   });
 
   test("an empty line tracker is unreadable, an empty file of rows has no rows", async () => {

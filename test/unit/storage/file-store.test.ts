@@ -33,6 +33,20 @@ describe("file store", () => {
     expect(await readFile(file, "utf8")).toBe("4");
   });
 
+  test("a place that takes no folders is refused, where Node's own mkdir would never end", async () => {
+    const file = path.join(place(), "file");
+    await store.put(fileUriOfPath(file), "1");
+    await expect(store.put(`${fileUriOfPath(file)}/below/it`, "2")).rejects.toMatchObject({ code: "STORAGE_FAILED" });
+    await expect(store.put("file:///proc/none/of/these", "1")).rejects.toMatchObject({
+      code: "STORAGE_ACCESS_DENIED",
+      exitCode: 66,
+      message: expect.stringContaining("/proc"),
+    });
+    await expect(store.copy(fileUriOfPath(file), "file:///proc/none/copy")).rejects.toMatchObject({
+      code: "STORAGE_ACCESS_DENIED",
+    });
+  });
+
   test("what a user writes into the file is the object", async () => {
     const file = path.join(place(), "state");
     const uri = fileUriOfPath(file);

@@ -1,6 +1,8 @@
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
-import { describe, expect, test } from "vitest";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, mkdirSync, readdirSync, readFileSync, utimesSync, writeFileSync } from "node:fs";
+import { basename, join } from "node:path";
+import { describe, expect, onTestFinished, test } from "vitest";
 import type { Logger } from "../../../lib/logger.js";
 import { silentLogger } from "../../../lib/logger.js";
 import { mavenFailed } from "../../../lib/targets/local/maven-jars.js";
@@ -64,6 +66,39 @@ describe("the jars", () => {
       [],
       ["aws", "cassandra"],
     ]);
+  });
+
+  test("that weren't used for 30 days go when new ones are made, unless a process runs on them", async () => {
+    const said: string[] = [];
+    const logger: Logger = { ...silentLogger, info: (message) => said.push(message) };
+    const options = { java, env: environment(WORKING), project: project(), logger };
+    const cache = join(options.env.XDG_CACHE_HOME, "glue-connect");
+    const days = (count: number) => new Date(Date.now() - count * 24 * 60 * 60 * 1000);
+    const age = (folder: string, count: number) => {
+      for (const name of readdirSync(folder)) utimesSync(join(folder, name), days(count), days(count));
+      utimesSync(folder, days(count), days(count));
+    };
+    const made = async (class_: string) => {
+      writeFileSync(join(options.project, "src", "A.java"), class_);
+      return (await ensureSparkJars(options)).folder;
+    };
+    const [unused, used, running, recent] = [await made("1"), await made("2"), await made("3"), await made("4")];
+    for (const name of ["building-x", "node", "spark-of-mine"]) mkdirSync(join(cache, name));
+    for (const folder of [unused, used, running]) age(folder, 31);
+    for (const name of ["building-x", "node", "spark-of-mine"]) age(join(cache, name), 31);
+    age(recent, 29);
+    await made("2");
+    // Nothing was made, so nothing is removed.
+    expect(existsSync(unused)).toBe(true);
+    const child = spawn(process.execPath, ["-e", "setInterval(() => {}, 1000)", join(running, "*")]);
+    onTestFinished(() => void child.kill("SIGKILL"));
+    await once(child, "spawn");
+    const newest = await made("5");
+    expect(readdirSync(cache).toSorted()).toEqual(
+      [...[used, running, recent, newest].map((folder) => basename(folder)), "node", "spark-of-mine"].toSorted(),
+    );
+    expect(readdirSync(used)).toEqual(["a.jar"]);
+    expect(said.at(-1)).toBe(`Removed from ${cache} what wasn't used for 30 days: ${basename(unused)}`);
   });
 
   test("of another Spark are its profile's, and kept apart by its version", async () => {

@@ -1,0 +1,128 @@
+import { parquetMetadataAsync, parquetReadObjects, parquetSchema, type SchemaElement } from "hyparquet";
+import type { ObjectStore } from "../../storage/index.js";
+import { mapSideBySide } from "../side-by-side.js";
+import { type Clock, findColumn } from "./column.js";
+
+/** Parquet files that are smaller are fetched as a whole, with one request. */
+const WHOLE_BYTES = 512 * 1024;
+const FOOTER_BYTES = 64 * 1024;
+const FILES_AT_ONCE = 8;
+const SMALL_BYTES = 2 * 1024 * 1024;
+const SMALL_FILES = 16;
+/** Before 1900 Spark's files may count days by another calendar, which it sets right when it reads them. */
+const CALENDAR_IS_SURE = -2_208_988_800_000_000n;
+const NANOS = 1_000n;
+
+/** A file of a store. */
+export interface StoredFile {
+  readonly uri: string;
+  /** Bytes. */
+  readonly size: number;
+}
+
+/** Whether files are so few and small that one task, or this process, had better read all of them. */
+export function areSmall(files: readonly Pick<StoredFile, "size">[]): boolean {
+  return files.length <= SMALL_FILES && files.reduce((sum, { size }) => sum + size, 0) <= SMALL_BYTES;
+}
+
+/** How many rows Parquet files have, by their footers. */
+export async function countRows(store: ObjectStore, files: readonly StoredFile[]): Promise<bigint> {
+  const counts = await mapSideBySide(
+    files,
+    FILES_AT_ONCE,
+    async (file) => (await openParquet(store, file)).metadata.num_rows,
+  );
+  return counts.reduce((sum, rows) => sum + rows, 0n);
+}
+
+/**
+ * The times of all rows of a few small Parquet files, read here instead of by a Spark operation, which costs more than they do.
+ *
+ * @returns microseconds since 1970 as {@link Clock.micros} has them, `null` for NULL; `undefined` where only Spark can tell: other formats and
+ *   compressions, columns that aren't timestamps in the file as in the table, values before 1900.
+ */
+export async function timesOf(
+  store: ObjectStore,
+  files: readonly StoredFile[],
+  clock: Clock,
+): Promise<readonly (bigint | null)[] | undefined> {
+  if (clock.kind !== "timestamp" && clock.kind !== "timestamp_ntz") return undefined;
+  try {
+    return (await mapSideBySide(files, FILES_AT_ONCE, async (file) => await timesOfFile(store, file, clock))).flat();
+  } catch {
+    // Whatever it is, Spark can either read it or say what is wrong with it.
+    return undefined;
+  }
+}
+
+/**
+ * The different values of a text column of Parquet files.
+ *
+ * @param most rows that are read here.
+ * @returns `undefined` when there are more, or only Spark can read them.
+ */
+export async function textsOf(
+  store: ObjectStore,
+  files: readonly StoredFile[],
+  name: string,
+  most: number,
+): Promise<ReadonlySet<string> | undefined> {
+  try {
+    const opened = await mapSideBySide(files, FILES_AT_ONCE, (file) => openParquet(store, file));
+    const rows = opened.reduce((sum, { metadata }) => sum + metadata.num_rows, 0n);
+    if (rows > BigInt(most)) return undefined;
+    const texts = new Set<string>();
+    await mapSideBySide(opened, FILES_AT_ONCE, async (parquet) => {
+      for (const row of await parquetReadObjects({ ...parquet, columns: [name] })) texts.add(row[name] as string);
+    });
+    return texts;
+  } catch {
+    return undefined;
+  }
+}
+
+async function timesOfFile(store: ObjectStore, stored: StoredFile, clock: Clock): Promise<(bigint | null)[]> {
+  const { file, metadata } = await openParquet(store, stored, stored.size <= WHOLE_BYTES);
+  const columns = parquetSchema(metadata).children;
+  const name = findColumn({ fields: columns.map(({ element }) => element) }, clock.name);
+  const found = columns.filter(({ element, children }) => element.name === name && children.length === 0);
+  const [column] = found;
+  if (column === undefined || found.length > 1) throw new TypeError(`${stored.uri} has no plain column ${clock.name}`);
+  if (kindOf(column.element) !== clock.kind) throw new TypeError(`${stored.uri} holds no ${clock.kind}`);
+  const rows = await parquetReadObjects({ file, metadata, columns: [column.element.name], parsers: AS_MICROS });
+  return rows.map((row) => {
+    const time = (row[column.element.name] ?? null) as bigint | null;
+    if (time !== null && time < CALENDAR_IS_SURE) throw new RangeError(`${stored.uri} has values before 1900`);
+    return time;
+  });
+}
+
+/** Spark's type of a column of points in time; `undefined`: it holds none. */
+function kindOf({ type, logical_type: logical, converted_type: converted }: SchemaElement): Clock["kind"] | undefined {
+  if (type === "INT96") return "timestamp";
+  if (logical?.type === "TIMESTAMP") return logical.isAdjustedToUTC ? "timestamp" : "timestamp_ntz";
+  return converted === "TIMESTAMP_MILLIS" || converted === "TIMESTAMP_MICROS" ? "timestamp" : undefined;
+}
+
+const AS_MICROS = {
+  timestampFromMilliseconds: (value: bigint) => value * 1_000n,
+  timestampFromMicroseconds: (value: bigint) => value,
+  timestampFromNanoseconds: floorToMicros,
+};
+
+function floorToMicros(nanos: bigint): bigint {
+  const micros = nanos / NANOS;
+  return nanos < 0n && micros * NANOS !== nanos ? micros - 1n : micros;
+}
+
+/** @param whole fetch all of it with the first request. */
+async function openParquet(store: ObjectStore, { uri, size }: StoredFile, whole = false) {
+  const bytes = async (from: number, to: number) => (await store.getRange(uri, from, to)).slice().buffer as ArrayBuffer;
+  const all = whole ? await bytes(0, size) : undefined;
+  const file = {
+    byteLength: size,
+    slice: async (from: number, to = size) => all?.slice(from, to) ?? (await bytes(from, to)),
+  };
+  const metadata = await parquetMetadataAsync(file, { initialFetchSize: FOOTER_BYTES, geoparquet: false });
+  return { file, metadata };
+}

@@ -1,0 +1,31 @@
+import { describe, expect, test } from "vitest";
+import { areSmall, boundsOfTimes } from "../../../lib/glue/incremental/index.js";
+
+describe("bounds by the times of all rows", () => {
+  const now = 1_000n;
+
+  test("the greatest time that is due, and how many rows there are of each kind", () => {
+    expect(boundsOfTimes([5n, 1_000n, 1_001n, null, 999n, null], undefined, now)).toEqual({
+      to: 1_000n,
+      rows: 3n,
+      later: 1n,
+      withoutTime: 2n,
+      now,
+    });
+  });
+
+  test("rows before the beginning don't count, those at it do", () => {
+    expect(boundsOfTimes([5n, 6n, 7n, null], 6n, now)).toMatchObject({ to: 7n, rows: 2n, withoutTime: 1n });
+  });
+
+  test("without rows that are due there is no end", () => {
+    expect(boundsOfTimes([null, 2_000n], undefined, now)).toMatchObject({ to: undefined, rows: 0n, later: 1n });
+    expect(boundsOfTimes([5n], 6n, now)).toMatchObject({ to: undefined, rows: 0n });
+  });
+});
+
+test("few and small files", () => {
+  expect(areSmall([{ size: 2 * 1024 * 1024 }])).toBe(true);
+  expect(areSmall([{ size: 2 * 1024 * 1024 }, { size: 1 }])).toBe(false);
+  expect(areSmall(Array.from({ length: 17 }, () => ({ size: 1 })))).toBe(false);
+});
