@@ -61,6 +61,10 @@ export function decide(circumstances: Circumstances): Decision {
     if (state === undefined && isOfTable) {
       return fromTable(standing, settings, "the state is gone; the Iceberg table says how far it was loaded");
     }
+    // A state that was put back to an older one finds the tracker of the table's batch: nobody has set it by hand.
+    if (state !== undefined && isOfTable && tracker.value !== null) {
+      return decide({ ...circumstances, opened: { ...opened, tracker: { from: "state" } } });
+    }
     if (tracker.value === null) {
       return everything(tracker.from === "reset" ? "the tracker was deleted" : "the first load of this table");
     }

@@ -80,6 +80,48 @@ describe("athena-cdc to Iceberg", () => {
     }
   });
 
+  test("a state from before the last batch, with that time's tracker or the last one: nothing of the batch is lost or comes again", async () => {
+    const trackerToo = ["bag_then", "keyed_then"];
+    const names = [...trackerToo, "bag_now", "keyed_now"];
+    s.keys("behind.csv", "keyed_then,id", "keyed_now,id");
+    const row = (id: number, v: string, day: number) => `(${id}, '${v}', TIMESTAMP'2026-03-0${day} 10:00:00')`;
+    const insert = async (...rows: readonly string[]) => {
+      for (const name of names) await s.sql(name, `INSERT INTO $t VALUES ${rows.join(", ")}`);
+    };
+    const run = async () => {
+      const { report } = await s.run(["--tables", names.join(","), ...ICEBERG]);
+      expect(report.toJSON().error).toBeUndefined();
+      return names.map((name) => report.table(name));
+    };
+    for (const name of names) await s.table(name, `${row(1, "a", 1)}, ${row(2, "a", 1)}`);
+    await run();
+    const store = createObjectStore();
+    const stateUri = (name: string) => s.uri(`cdc/_glue_connect/athena-cdc/${name}.json`);
+    const before = await Promise.all(
+      names.map(async (name) => ({ state: await store.get(stateUri(name)), tracker: s.tracker(name) })),
+    );
+    await insert(row(1, "b", 2), row(3, "b", 2));
+    await run();
+    for (const [index, name] of names.entries()) {
+      await store.put(stateUri(name), before[index]?.state?.body ?? "");
+      if (trackerToo.includes(name)) s.setTracker(name, before[index]?.tracker);
+    }
+    // At the time of the batch that the state doesn't know, and later.
+    await insert(row(3, "b", 2), row(4, "c", 2), row(2, "c", 3));
+    const reason = expect.stringContaining("the Iceberg table is at another batch than the state");
+    const [bag, keyed] = [
+      { inserted: 3, reason },
+      { inserted: 2, reason },
+    ];
+    expect(await run()).toMatchObject([bag, keyed, bag, keyed]);
+    for (const name of names) {
+      const newest = `SELECT id, max_by(v, updated_at) AS v, max(updated_at) AS updated_at FROM ${s.database}.${name} GROUP BY id`;
+      const rows = await (name.startsWith("bag") ? s.source(name) : s.rows(newest));
+      expect({ name, rows: await output(name) }).toEqual({ name, rows });
+    }
+    expect((await run()).map(({ inserted }) => inserted)).toEqual([0, 0, 0, 0]);
+  });
+
   test("rolled back to where no batch is left, everything comes again", async () => {
     const empty = await snapshot("WHERE parent_id IS NULL");
     await s.spark.sql(`CALL out.system.rollback_to_snapshot('bag', ${empty})`);

@@ -103,6 +103,25 @@ describe("what is loaded of a table", () => {
     }
   });
 
+  test("a state from before the table's batch: its tracker is no reset, and any other one is", () => {
+    const behind = (value: string, more: Partial<Circumstances> = {}) =>
+      decide(
+        iceberg({
+          opened: { ...iceberg().opened, tracker: { from: "reset", value } },
+          standing: { kind: "other", watermark: "2026-03-03 10:00:00" },
+          ...more,
+        }),
+      );
+    expect(behind("2026-03-03 10:00:00")).toMatchObject({ from: micros("2026-03-03 10:00:00"), delivered: "table" });
+    expect(behind("2026-03-01 10:00:00")).toMatchObject({
+      from: micros("2026-03-01 10:00:00"),
+      delivered: undefined,
+      reason: "the tracker was reset by hand",
+    });
+    const schema: StoredSchema = [...SCHEMA, ["v", "int"]];
+    expect(behind("2026-03-03 10:00:00", { schema, keyed: false }).kind).toBe("everything");
+  });
+
   test("everything without a key, when the columns changed: rows that were delivered look like others", () => {
     const other: StoredSchema = [...SCHEMA, ["v", "int"]];
     for (const of of [circumstances, iceberg]) {
