@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { setMaxListeners } from "node:events";
 import type { AwsOptions } from "../aws.js";
 import { ExitCode, UserError } from "../errors.js";
 import type { CassandraConnection } from "../keyspaces/connection.js";
@@ -90,6 +91,8 @@ export function openRun<Args>(
   const lost = new AbortController();
   const over = new AbortController();
   const signal = environment.signal === undefined ? lost.signal : AbortSignal.any([environment.signal, lost.signal]);
+  // Every operation listens while it runs, and tables side by side have many: more than ten are no leak to warn users of.
+  setMaxListeners(0, signal);
   const aws = environment.aws ?? {};
   const secrets = maskedSecrets(createSecrets(aws), mask);
   let opened: Promise<OpenSpark> | undefined;

@@ -195,6 +195,25 @@ describe("runJob", () => {
     expect(report.state).toBe("STOPPED");
   });
 
+  test.each([undefined, new AbortController().signal])("many may listen to the run's signal: %o", async (signal) => {
+    const warnings: string[] = [];
+    const listen = ({ name }: Error) => warnings.push(name);
+    process.on("warning", listen);
+    onTestFinished(() => void process.removeListener("warning", listen));
+    const job = defineJob({
+      name: "listens",
+      summary: "Listens",
+      args: {},
+      async run({ signal }) {
+        for (let n = 0; n < 50; n++) signal.addEventListener("abort", () => n, { once: true });
+        // Warnings come with the next tick.
+        await new Promise(setImmediate);
+      },
+    });
+    await runJob(job, NAME, signal === undefined ? {} : { signal });
+    expect(warnings).toEqual([]);
+  });
+
   test("a run that took longer than its signal allows is a TIMEOUT", async () => {
     const job = defineJob({
       name: "slow",
