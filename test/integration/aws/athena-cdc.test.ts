@@ -180,10 +180,12 @@ describe("athena-cdc on S3 and Glue", () => {
       "spark.sql.catalog.reader.type": "glue",
       "spark.sql.catalog.reader.cache-enabled": "false",
     });
-    expect(await ids(`reader.${database}_cdc.orders`)).toEqual([
-      "1 a2 2026-03-03",
-      "2 b2 2026-03-02",
-      "3 c 2026-03-02",
-    ]);
+    const rows = ["1 a2 2026-03-03", "2 b2 2026-03-02", "3 c 2026-03-02"];
+    expect(await ids(`reader.${database}_cdc.orders`)).toEqual(rows);
+
+    // A database of another name hasn't got the table yet, and the first one keeps its own.
+    const named = await succeed([...more, "--iceberg_database", `${database}_lake`]);
+    expect(named.table("orders")).toMatchObject({ way: "full load", inserted: 3 });
+    for (const name of ["lake", "cdc"]) expect(await ids(`reader.${database}_${name}.orders`)).toEqual(rows);
   }, 600_000);
 });
