@@ -33,20 +33,26 @@ export function asWritten(rows: DataFrame, { shape, batchAt }: WrittenForm): Dat
   );
 }
 
-/** What a batch has delivered: the dataset's folder, and the table's shape then. */
+/** What a batch has delivered: the dataset's folder, the table's shape then, and the time from which on a copied file's rows count. */
 export interface Delivered {
   readonly folder: string;
   readonly details: Details;
+  readonly knownFrom: bigint;
 }
 
 /** The delivered rows, as the next batch looks them up. */
-export function knownRows(spark: SparkSession, { folder, details }: Delivered, { shape }: WrittenForm): DataFrame {
+export function knownRows(
+  spark: SparkSession,
+  { folder, details, knownFrom }: Delivered,
+  { shape }: WrittenForm,
+): DataFrame {
   return readDelivered(spark, folder, (copies) => {
     const columns = details.columns.map(({ name, type }) => [name, type] as const);
     const then = shapeThen(columns, shape);
     if (then === undefined) return noIdentities(spark);
     const rows = readAttempt(spark, copies, publishedSchema(details)).where(f.not(f.col(DELETED)));
-    return deliveredRows(rows, then, undefined, undefined);
+    // Older rows of a batch aren't read again: without a key they would stand for new ones that equal them.
+    return deliveredRows(rows, then, knownFrom, undefined);
   });
 }
 

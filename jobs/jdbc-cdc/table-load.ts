@@ -210,7 +210,8 @@ export class TableLoad {
       const rows = await this.#rows.read(this.#spark, where, window.rows, { [KNOWN]: known });
       const replacedFrom = decision.kind === "changes" ? decision.replaceFrom : undefined;
       const small = this.#rows.areFew(window.rows);
-      const delivered = { folder, details: state.details as Details, replacedFrom };
+      const knownFrom = BigInt(state.watermark?.knownFrom ?? 0);
+      const delivered = { folder, details: state.details as Details, knownFrom, replacedFrom };
       return undeliveredRows(this.#spark, rows, this.#form, delivered, small);
     }
     return asWritten(await this.#rows.read(this.#spark, where, window.rows), this.#form);
@@ -244,7 +245,8 @@ export class TableLoad {
     const knownFrom = decision.kind === "full" ? wanted : max(wanted, decision.from);
     const near = clock.atLeast(knownFrom);
     const where = `${clock.atMost(to)} AND (${near}${late === undefined ? "" : ` OR ${late}`})`;
-    const others = `(NOT (${windowSql(decision, clock, to)}) OR ${knownSql(decision, clock) ?? "false"})`;
+    // In a copied file a row counts by its time alone.
+    const others = `(NOT (${near}) OR NOT (${windowSql(decision, clock, to)}) OR ${knownSql(decision, clock) ?? "false"})`;
     const { versions, others: notInBatch } = await this.#rows.versions({ where, others });
     const copies = notInBatch === 0n ? await this.#copyDelivered(batch) : undefined;
     const folder = copies ?? (await this.#writeDelivered(batch, where, undefined));
@@ -282,9 +284,11 @@ export class TableLoad {
     const outside =
       state === undefined || before === undefined
         ? undefined
-        : knownRows(this.#spark, { folder: before, details: state.details as Details }, this.#form).where(
-            f.not(f.col("time").between(f.lit(from), f.lit(to))),
-          );
+        : knownRows(
+            this.#spark,
+            { folder: before, details: state.details as Details, knownFrom: BigInt(known.knownFrom) },
+            this.#form,
+          ).where(f.not(f.col("time").between(f.lit(from), f.lit(to))));
     const folder = await this.#writeDelivered(batch, where, outside);
     return {
       watermark: { ...known, versions: null },
@@ -317,7 +321,7 @@ export class TableLoad {
   }
 
   /**
-   * Keeps copies of the files that the batch wrote, when all rows that count are in them; those that they hold besides were in the same snapshot.
+   * Keeps copies of the files that the batch wrote, when all rows that count are in them by their time; older ones aren't looked at.
    *
    * @returns `undefined` where Spark had better read these rows again.
    */

@@ -76,6 +76,18 @@ describe("transactions that commit late", () => {
     expect((await s.load(name)).reason).toBe("nothing new");
   });
 
+  test("rows that equal ones delivered long before are rows of their own without a key", async () => {
+    await table("equal", "");
+    await s.sql("INSERT INTO equal VALUES (2, 'later', '2026-03-05Z')");
+    await s.load("equal");
+    for (let more = 0; more < 2; more++) {
+      await s.sql("INSERT INTO equal VALUES (1, 'first', '2026-03-01Z'), (2, 'later', '2026-03-05Z')");
+      expect((await s.load("equal")).inserted).toBe(2);
+      expect(await s.loaded("equal")).toEqual(await s.source("equal"));
+    }
+    expect((await s.load("equal")).reason).toBe("nothing new");
+  });
+
   test("sessions that the role may not see: their rows are found all the same, also where the clock was asked for", async () => {
     await table("hidden");
     const role = `r_${s.name}`;
