@@ -1,7 +1,7 @@
 import { type Clock, clockOf, type RowShape, rowsWithin } from "../../lib/glue/incremental/index.js";
 import * as f from "../../lib/spark/functions/index.js";
 import { type DataFrame, quoteName, type SparkSession, Window } from "../../lib/spark/index.js";
-import { hadoopReadPath, type ObjectStore } from "../../lib/storage/index.js";
+import { hadoopReadPath, isRowsFile, type ObjectStore } from "../../lib/storage/index.js";
 
 /** What takes the place of some files. */
 export interface Replacement {
@@ -32,8 +32,7 @@ export async function backfillRows(
 ): Promise<Replacement> {
   const present = new Map<string, string>();
   for await (const { uri } of storage.list(`${folder}/`)) {
-    if (/\/[_.][^/]*$/.test(uri)) continue;
-    present.set(fileName(uri), uri);
+    if (isRowsFile(uri.slice(folder.length + 1))) present.set(fileName(uri), uri);
   }
   if (present.size === 0) return { rows: fresh, remove: [] };
   const read = (uris: readonly string[]) => spark.read.option("mergeSchema", true).parquet(...uris.map(hadoopReadPath));

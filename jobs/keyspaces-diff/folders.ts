@@ -1,7 +1,14 @@
 import { ExitCode, UserError } from "../../lib/errors.js";
 import type { JobContext } from "../../lib/glue/index.js";
 import { type StructType, schemaFromJson, typeToJson } from "../../lib/spark/index.js";
-import { canonicalUri, childUri, isFileUri, type ObjectInfo, type ObjectStore } from "../../lib/storage/index.js";
+import {
+  canonicalUri,
+  childUri,
+  isFileUri,
+  isRowsFile,
+  type ObjectInfo,
+  type ObjectStore,
+} from "../../lib/storage/index.js";
 import type { FileFormat } from "./arguments.js";
 import type { Cells } from "./cells.js";
 
@@ -110,7 +117,7 @@ export async function completeFolder(
   const files = [];
   for await (const { uri, size } of store.list(`${claimed.uri}/`)) {
     const name = uri.slice(claimed.uri.length + 1);
-    if (isData(name)) files.push({ name, size });
+    if (isRowsFile(name)) files.push({ name, size });
   }
   const done: Manifest = {
     ...claimed.manifest,
@@ -144,16 +151,11 @@ export async function inNewFolder(
   }
 }
 
-/** Spark passes over whatever has a name, or is in a folder with one, that begins with a dot or an underscore. */
-function isData(name: string): boolean {
-  return !name.split("/").some((part) => /^[_.]/.test(part));
-}
-
 /** The files of a folder that this run has written. */
 export async function dataFiles(store: ObjectStore, folder: string): Promise<string[]> {
   const uris: string[] = [];
   for await (const { uri } of store.list(`${folder}/`)) {
-    if (isData(uri.slice(folder.length + 1))) uris.push(uri);
+    if (isRowsFile(uri.slice(folder.length + 1))) uris.push(uri);
   }
   return uris;
 }
@@ -182,7 +184,7 @@ export async function openFolder(
     const parts = object.uri.slice(uri.length + 1).split("/");
     hasTemporary ||= parts.includes("_temporary");
     hasSuccess ||= parts.length === 1 && parts[0] === "_SUCCESS";
-    if (!isData(parts.join("/"))) continue;
+    if (!isRowsFile(parts.join("/"))) continue;
     if (parts.length > 1) nested.add(parts.slice(0, -1).join("/"));
     else files.push(object);
   }

@@ -1,6 +1,9 @@
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
+import { CreateBucketCommand, S3Client } from "@aws-sdk/client-s3";
 import { afterAll, beforeAll, describe, expect, inject, test, vi } from "vitest";
+import { createObjectStore } from "../../lib/storage/index.js";
+import { AWS_TEST_OPTIONS } from "../support/aws.js";
 import { JdbcScenario } from "../support/jdbc-scenario.js";
 import { JobChild } from "../support/job-process.js";
 
@@ -43,6 +46,18 @@ const IN_PUBLISHING = [
   "move main end",
 ];
 
+async function kill(of: JdbcScenario, killAt: string, ...args: readonly string[]): Promise<void> {
+  const { aws } = of.environment;
+  const killed = await children.run({
+    ...{ argv: of.argv(...args), sparkRemote: of.remote, postgresUrl: of.postgresUrl, killAt },
+    ...(aws === undefined ? {} : { aws }),
+  });
+  expect({ signal: killed.signal, last: killed.places.at(-1) }, killed.errors).toEqual({
+    signal: "SIGKILL",
+    last: killAt,
+  });
+}
+
 describe("SIGKILL of jdbc-cdc", () => {
   test.each(Object.entries(FORMATS))(
     "at the steps that move rows to %s, a rerun at once: the latest rows with a key, the bag of rows without one",
@@ -66,13 +81,7 @@ describe("SIGKILL of jdbc-cdc", () => {
           `UPDATE ${keyed} SET v = 'v${index + 1}' WHERE id % 2 = ${index % 2}`,
           `INSERT INTO ${keyed} VALUES (${100 + index}, 'new', '2026-03-01 10:00Z')`,
         );
-        const argv = s.argv("--tables", index % 2 === 0 ? bag : keyed, ...args);
-        const killed = await children.run({ argv, sparkRemote: s.remote, postgresUrl: s.postgresUrl, killAt: place });
-        expect({ place, signal: killed.signal, last: killed.places.at(-1) }, killed.errors).toEqual({
-          place,
-          signal: "SIGKILL",
-          last: place,
-        });
+        await kill(s, place, "--tables", index % 2 === 0 ? bag : keyed, ...args);
         const rerun = await s.run(both);
         const { error, warnings } = rerun.report.toJSON();
         expect({ place, error, warnings: warnings.map(({ code }) => code) }).toEqual({
@@ -89,6 +98,53 @@ describe("SIGKILL of jdbc-cdc", () => {
     },
     240_000,
   );
+
+  test("on S3, amid moving files and before it, a rerun at once: the latest rows with a key, the bag of rows without one", async () => {
+    await using onS3 = await JdbcScenario.create(inject("sparkRemote"), inject("postgresUrl"));
+    const aws = { ...AWS_TEST_OPTIONS, endpoint: inject("awsEndpoint") };
+    const bucket = onS3.name.replace("_", "-");
+    await new S3Client({ ...aws, forcePathStyle: true }).send(new CreateBucketCommand({ Bucket: bucket }));
+    onS3.base = `s3://${bucket}`;
+    onS3.environment = { aws };
+    const store = createObjectStore(aws);
+    const parquet = async (folder: string) => {
+      const found: string[] = [];
+      for await (const { uri } of store.list(`${onS3.uri(folder)}/`)) if (uri.endsWith(".parquet")) found.push(uri);
+      return found.length;
+    };
+    // A folder for each day, and more of them than are moved at once.
+    const days = "SELECT i, 'a', '2026-03-01Z'::timestamptz + i * interval '1 day' FROM generate_series(1, 10) AS i";
+    await onS3.sql(
+      "CREATE TABLE keyed (id int PRIMARY KEY, v text, updated_at timestamptz)",
+      "CREATE TABLE bag (id int, v text, updated_at timestamptz)",
+      "INSERT INTO keyed VALUES (1, 'a', '2026-03-01Z'), (2, 'a', '2026-03-01Z'), (3, 'a', '2026-03-01Z')",
+      `INSERT INTO bag ${days}`,
+    );
+    const expectEqual = async (about: string) => {
+      const { error, warnings } = (await onS3.run()).report.toJSON();
+      expect({ about, error, warnings: warnings.map(({ code }) => code) }).toEqual({
+        about,
+        error: undefined,
+        warnings: ["BATCH_RECOVERED"],
+      });
+      expect({ about, rows: [await onS3.latest("keyed"), await onS3.loaded("bag")] }).toEqual({
+        about,
+        rows: [await onS3.source("keyed"), await onS3.source("bag")],
+      });
+    };
+    await kill(onS3, "move a file end", "--tables", "bag");
+    expect([await parquet("out/bag"), await parquet("out/_attempts")]).not.toContain(0);
+    await expectEqual("amid moving files of the first load");
+
+    await onS3.sql(
+      "UPDATE keyed SET v = 'b' WHERE id > 1",
+      "INSERT INTO keyed VALUES (4, 'new', '2026-03-01Z')",
+      "INSERT INTO bag SELECT * FROM bag WHERE id < 3",
+    );
+    await kill(onS3, "store what is to be published end", "--tables", "keyed");
+    await expectEqual("before moving the file of the changes");
+    expect(await parquet("out/_attempts")).toBe(0);
+  });
 
   test("while the executors write a batch, and a rerun at once: the latest row of each key is the source's", async () => {
     await s.sql(
@@ -140,12 +196,7 @@ describe("SIGKILL of jdbc-cdc", () => {
       await s.sql(
         `INSERT INTO ${name} SELECT i, 'dead', '2026-03-05Z'::timestamptz + i * interval '1 day' FROM generate_series(7, 9) AS i`,
       );
-      const argv = s.argv("--tables", name);
-      const killed = await children.run({ argv, sparkRemote: s.remote, postgresUrl: s.postgresUrl, killAt });
-      expect({ signal: killed.signal, last: killed.places.at(-1) }, killed.errors).toEqual({
-        signal: "SIGKILL",
-        last: killAt,
-      });
+      await kill(s, killAt, "--tables", name);
       await s.sql(`DELETE FROM ${name} WHERE id IN (2, 8)`, `UPDATE ${name} SET v = 'lives' WHERE id = 9`);
       expect(await s.load(name, "--full_refresh", "--yes")).toMatchObject({ way: "everything", inserted: 7 });
       expect(await s.loaded(name)).toEqual(await s.source(name));

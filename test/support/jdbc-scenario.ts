@@ -23,6 +23,10 @@ export class JdbcScenario implements AsyncDisposable {
   readonly database: pg.Client;
   readonly name: string;
   readonly folder = mkdtempSync(join(tmpdir(), "glue-connect-jdbc-"));
+  /** Where output, tracker, state and logs are, when it isn't the folder: `s3://bucket`. What looks at files doesn't find them then. */
+  base: string | undefined;
+  /** Of every run. */
+  environment: RunEnvironment = {};
 
   readonly #server: string;
 
@@ -63,6 +67,7 @@ export class JdbcScenario implements AsyncDisposable {
   }
 
   uri(name: string): string {
+    if (this.base !== undefined) return `${this.base}/${name}`;
     return pathToFileURL(join(this.folder, name)).href;
   }
 
@@ -80,6 +85,7 @@ export class JdbcScenario implements AsyncDisposable {
       sparkRemote: this.remote,
       catalog: "spark",
       postgresUrl: this.postgresUrl,
+      ...this.environment,
       ...environment,
     });
   }
@@ -139,7 +145,8 @@ export class JdbcScenario implements AsyncDisposable {
 
   /** The output as a table of Spark SQL. */
   output(table: string): string {
-    return `(SELECT * FROM parquet.\`${join(this.folder, "out", table)}\`)`;
+    const folder = this.base === undefined ? join(this.folder, "out") : this.uri("out");
+    return `(SELECT * FROM parquet.\`${folder}/${table}\`)`;
   }
 
   /** `id` and `v` of a table of PostgreSQL, sorted, one line a row. */
@@ -154,13 +161,13 @@ export class JdbcScenario implements AsyncDisposable {
 
   /** Every row that was delivered. */
   async loaded(table: string, columns = "id, v"): Promise<string[]> {
-    if (this.files(table).length === 0) return [];
+    if (this.base === undefined && this.files(table).length === 0) return [];
     return await this.#text(`SELECT ${columns} FROM ${this.output(table)}`);
   }
 
   /** The latest row of each key, by the query in the README; with `cdc_deleted` among the columns also of those that are gone. */
   async latest(table: string, columns = "id, v", key = "id"): Promise<string[]> {
-    if (this.files(table).length === 0) return [];
+    if (this.base === undefined && this.files(table).length === 0) return [];
     const query = columns.includes("cdc_deleted") ? LATEST.replace(NOT_DELETED, "") : LATEST;
     const latest = query.replace("account_id", key).replace("FROM accounts", `FROM ${this.output(table)}`);
     return await this.#text(`SELECT ${columns} FROM (${latest})`);

@@ -4,7 +4,7 @@
  */
 import { writeSync } from "node:fs";
 import { loadBuiltInJob } from "../../lib/cli/registry.js";
-import { runJob } from "../../lib/glue/index.js";
+import { type AwsOptions, runJob } from "../../lib/glue/index.js";
 import type { CassandraConnection } from "../../lib/keyspaces/index.js";
 
 /** What the parent hands over, as JSON in the first argument. */
@@ -15,16 +15,19 @@ export interface JobChildInput {
   readonly postgresUrl?: string;
   /** What `--CLUSTER embedded` is. */
   readonly cassandra?: CassandraConnection;
+  /** For places on S3. */
+  readonly aws?: AwsOptions;
   /** `<step> start` or `<step> end`, the first time it is come by; left out: the run goes to its end. */
   readonly killAt?: string;
 }
 
 const input = JSON.parse(process.argv[2] ?? "{}") as JobChildInput;
-const { cassandra } = input;
+const { cassandra, aws } = input;
 const result = await runJob(await loadBuiltInJob(input.job), input.argv, {
   sparkRemote: input.sparkRemote,
   ...(input.postgresUrl === undefined ? {} : { postgresUrl: input.postgresUrl }),
   ...(cassandra === undefined ? {} : { embeddedCassandra: async () => cassandra }),
+  ...(aws === undefined ? {} : { aws }),
   catalog: "spark",
   onStep: async ({ name, phase }) => {
     writeSync(1, `${name} ${phase}\n`);

@@ -1,5 +1,5 @@
 import type { DataFrame, SparkSession, StructType } from "../../spark/index.js";
-import { hadoopPath, hadoopReadPath, type ObjectStore } from "../../storage/index.js";
+import { hadoopPath, hadoopReadPath, isRowsFile, type ObjectStore } from "../../storage/index.js";
 import { countRows, type StoredFile } from "./parquet-files.js";
 
 /** An attempt is nobody's to read, and its rows are published by other means: no mark that the folder is complete. */
@@ -34,15 +34,11 @@ export async function countParquetRows(store: ObjectStore, folder: string): Prom
   return await countRows(store, await writtenFiles(store, folder));
 }
 
-/** The files of rows below a folder, without markers and checksums. */
+/** The files of rows below a folder. */
 export async function writtenFiles(store: ObjectStore, folder: string): Promise<readonly StoredFile[]> {
   const files: StoredFile[] = [];
   for await (const { uri, size } of store.list(`${folder}/`)) {
-    const hidden = uri
-      .slice(folder.length + 1)
-      .split("/")
-      .some((part) => /^[_.]/.test(part));
-    if (!hidden) files.push({ uri, size });
+    if (isRowsFile(uri.slice(folder.length + 1))) files.push({ uri, size });
   }
   return files;
 }

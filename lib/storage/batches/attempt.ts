@@ -21,7 +21,7 @@ export async function attemptFiles(
   const time = new Date().toISOString().replaceAll(/[-:.Z]/g, "");
   for await (const { uri, size } of store.list(`${folder}/`)) {
     const parts = uri.slice(folder.length + 1).split("/");
-    if (parts.some((part) => /^[_.]/.test(part))) continue;
+    if (!isRowsFile(parts.join("/"))) continue;
     if (only !== undefined && !only.some((name) => isIn(parts[0], name))) continue;
     const name = parts.at(-1) ?? "";
     const extension = /\..*$/.exec(name)?.[0] ?? "";
@@ -30,6 +30,14 @@ export async function attemptFiles(
     files.push({ from: uri, to: [target, ...parts.slice(0, -1), final].join("/"), size });
   }
   return files;
+}
+
+/**
+ * Whether a file is one of rows, by its name below the folder that Spark has written. Markers and checksums aren't; nor are the empty
+ * objects that Hadoop leaves on S3 in the place of an empty folder, `day=1/` or `day=1_$folder$`.
+ */
+export function isRowsFile(name: string): boolean {
+  return !/(^|\/)([_.]|$)|_\$folder\$$/.test(name);
 }
 
 /** Which of an attempt's folders have no file among those that are to be published. */

@@ -1,4 +1,4 @@
-export { attemptsFolder, findLeftovers, type Leftovers } from "./attempt.js";
+export { attemptsFolder, findLeftovers, isRowsFile, type Leftovers } from "./attempt.js";
 export { acquireLease, type Lease, type LeaseOptions, type ProcessMark } from "./lease.js";
 export { publishFiles } from "./publish-files.js";
 export type { AddedFile, BatchState, JsonValue, PublishingIntent, Settled, StartedIntent } from "./state.js";

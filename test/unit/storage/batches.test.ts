@@ -13,6 +13,7 @@ import {
   formatTrackerTime,
   hadoopPath,
   hadoopReadPath,
+  isRowsFile,
   lastLoadTracker,
   lineTracker,
   MaxTimestampsFile,
@@ -186,6 +187,21 @@ describe("documented trackers", () => {
     await expect(lineTracker(store, uri).read()).rejects.toMatchObject({ code: "TRACKER_UNREADABLE" });
     expect(await new MaxTimestampsFile(store, uri).tracker("t").read()).toBeNull();
   });
+});
+
+describe("files of rows", () => {
+  test.each([
+    ["part-0.snappy.parquet", true],
+    ["day=2026-03-01/part-0.parquet", true],
+    ["a_$folder$b.parquet", true],
+    ["_SUCCESS", false],
+    [".part-0.parquet.crc", false],
+    ["_temporary/0/part-0.parquet", false],
+    // What stands for an empty folder on S3.
+    ["", false],
+    ["day=2026-03-01/", false],
+    ["day=2026-03-01_$folder$", false],
+  ])("%j: %s", (name, is) => expect(isRowsFile(name)).toBe(is));
 });
 
 describe("leases", () => {
