@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, describe, expect, inject, test } from "vitest";
@@ -14,6 +15,19 @@ afterEach(async () => {
   await scenario?.[Symbol.asyncDispose]();
   scenario = undefined;
 });
+
+/** A session whose zone and settings are all other than the job's: results must not depend on them. */
+async function otherSession(remote: string) {
+  const own = `${remote};session_id=${randomUUID()}`;
+  const session = await SparkSession.builder().remote(own).getOrCreate();
+  await session.conf.set({
+    "spark.sql.session.timeZone": "America/New_York",
+    "spark.sql.caseSensitive": "true",
+    "spark.sql.ansi.enabled": "true",
+    "spark.sql.timestampType": "TIMESTAMP_NTZ",
+  });
+  return { remote: own, close: () => session.close() };
+}
 
 describe("datamart-join", () => {
   test("the JSON of a key is what to_json makes of it, whatever the values", async () => {
@@ -153,13 +167,19 @@ describe("datamart-join", () => {
     expect((await s.load()).joined).toMatchObject({ way: "full load", inserted: 4 });
   });
 
-  test("incremental columns of other types; text that is no time fails its output alone", async () => {
+  test("incremental columns of other types, in sessions of another zone; text that is no time fails its output alone", async () => {
     const s = await create();
+    s.environment = { sparkRemote: () => otherSession(s.remote) };
     const local = (minute: number) => at(minute).replace("Z", "");
     await s.define("account", "account_id STRING, name STRING, updated_at TIMESTAMP_NTZ");
     s.set("account", [
       ["a1", "Ann", local(1)],
       ["a2", "Bob", local(2)],
+    ]);
+    await s.define("account_risk", "id INT, account_id STRING, score INT, updated_at DATE");
+    s.set("account_risk", [
+      [1, "a1", 10, "2026-01-01"],
+      [2, "a2", 20, "2026-01-02"],
     ]);
     await s.define("queue", "queue_id STRING, account_id STRING, name STRING, updated_at BIGINT");
     await s.define("adjustment", "adjustment_id INT, reason STRING, updated_at STRING");
@@ -170,15 +190,25 @@ describe("datamart-join", () => {
     await s.load();
     s.put("account", ["a1", "Anna", local(20)]);
     s.put("queue", ["q3", "a1", "moved", 1_767_261_700]);
-    await s.load();
-    expect(await s.lastBatch()).toEqual({ written: ["t1", "t2", "t3", "t4", "t5", "t6"], emptied: [] });
+    // At the day that was loaded last.
+    s.put("account_risk", [3, "a2", 30, "2026-01-02"]);
+    expect((await s.load()).joined.details.changed).toEqual({ account: 1, account_risk: 1, queue: 1 });
+    expect(s.timestampFile).toBe("last_load_timestamp\n2026-01-02 00:00:00\n");
+    s.put("account_risk", [1, "a2", 10, "2026-01-03"]);
+    expect((await s.load()).joined.details.changed).toEqual({ account_risk: 1 });
+    expect(await s.lastBatch()).toEqual({ written: ["t7", "t8"], emptied: ["t1", "t2", "t3", "t4", "t5", "t6"] });
+    expect(s.timestampFile).toBe("last_load_timestamp\n2026-01-03 00:00:00\n");
+    const newest = await s.newest();
+    await s.load("--full-refresh", "--yes");
+    expect(await s.newest()).toEqual(newest);
+
     s.put("adjustment", [3, "fee", "soon"]);
     s.put("account", ["a2", "Bea", local(30)]);
     const { report, exitCode } = await s.run();
     expect(exitCode).toBe(1);
     expect(report.table("adjustment").error?.message).toMatch(/1 values of column updated_at are no time, e.g. "soon"/);
-    expect(report.table("joined")).toMatchObject({ inserted: 2 });
-  });
+    expect(report.table("joined")).toMatchObject({ inserted: 6 });
+  }, 240_000);
 
   test("columns of a transaction without a key: what was loaded isn't loaded once more beside itself", async () => {
     const s = await create();

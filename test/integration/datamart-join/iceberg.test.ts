@@ -1,7 +1,7 @@
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, describe, expect, inject, test } from "vitest";
-import { at, DatamartScenario } from "../../support/datamart-scenario.js";
+import { at, DatamartScenario, TABLES } from "../../support/datamart-scenario.js";
 
 const ICEBERG = ["--output_format", "iceberg"];
 let scenario: DatamartScenario | undefined;
@@ -43,6 +43,15 @@ describe("datamart-join to Iceberg", () => {
     s.put("queue", ["q1", "a2", "queue 1", at(30)]);
     expect((await s.load()).joined.reason).toBe("the state is gone; the Iceberg table says how far it was loaded");
     await s.expectLikeFullLoad("state lost", "iceberg");
+
+    // A widened column: all files are written anew, in the same table.
+    await s.define("account_risk", TABLES.account_risk.columns.replace("score INT", "score BIGINT"));
+    s.put("account_risk", [2, "a2", 5_000_000_000, at(40)]);
+    expect((await s.load()).joined).toMatchObject({ way: "full load", reason: "a column's type changed" });
+    s.put("account_risk", [2, "a2", 6_000_000_000, at(41)]);
+    expect((await s.load()).joined).toMatchObject({ way: "groups that changed", inserted: 12 });
+    const rows = (await s.inIceberg()).map((row) => JSON.parse(row));
+    expect(rows.map((row) => JSON.stringify({ ...row, score: Number(row.score) })).toSorted()).toEqual(s.fullLoad());
   }, 240_000);
 
   test("another output format than before is a full load; what a table that is dropped before its commit lacks comes with the next batch", async () => {
