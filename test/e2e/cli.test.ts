@@ -1,13 +1,10 @@
-import { spawn } from "node:child_process";
-import { once } from "node:events";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import pg from "pg";
 import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
 import { SparkSession } from "../../lib/spark/index.js";
-
-const MAIN = join(import.meta.dirname, "..", "..", "dist", "lib", "cli", "main.js");
+import { startBuilt } from "../support/built-command.js";
 
 let folder: string;
 let database: pg.Client;
@@ -22,26 +19,7 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-/** Starts the built command with the suite's servers as its local ones. */
-function start(args: readonly string[]) {
-  const child = spawn(process.execPath, [MAIN, ...args], {
-    cwd: folder,
-    env: { ...process.env, GLUE_CONNECT_HOME: inject("stateHome"), NO_COLOR: "1" },
-    stdio: ["ignore", "pipe", "pipe"],
-  });
-  let stdout = "";
-  let stderr = "";
-  child.stdout.on("data", (data) => {
-    stdout += data;
-  });
-  child.stderr.on("data", (data) => {
-    stderr += data;
-  });
-  const done = once(child, "close").then(([code]) => ({ code: code as number, stdout, stderr }));
-  return { child, done };
-}
-
-const run = (...args: string[]) => start(args).done;
+const run = (...args: string[]) => startBuilt(folder, args).ended;
 
 const item = async (name: string, target: string): Promise<string> => {
   const [sample] = JSON.parse(await readFile(join(inject("stateHome"), "sample", "metadata.json"), "utf8"));
@@ -83,7 +61,10 @@ describe("on the servers of this machine", () => {
   });
 
   test("Ctrl-C while the executors write stops them, changes nothing, and ends with 130", async () => {
-    const { child, done } = start(["run", ...loadArguments(await item("interrupted.json", "interrupted"))]);
+    const { child, ended } = startBuilt(folder, [
+      "run",
+      ...loadArguments(await item("interrupted.json", "interrupted")),
+    ]);
     const staging = async () =>
       (
         await database.query(
@@ -92,7 +73,7 @@ describe("on the servers of this machine", () => {
       ).rowCount;
     while ((await staging()) === 0 && child.exitCode === null);
     child.kill("SIGINT");
-    const { code, stderr } = await done;
+    const { code, stderr } = await ended;
     expect({ code, stderr }).toEqual({ code: 130, stderr: expect.stringMatching(/INTERRUPTED/) });
     const left = await database.query(
       "SELECT relname FROM pg_class WHERE relname = 'interrupted' OR relname LIKE 'glue_connect_stage_%' AND relnamespace = 'sample'::regnamespace",

@@ -1,6 +1,4 @@
-import { type ChildProcess, spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
-import { once } from "node:events";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -10,10 +8,10 @@ import { afterAll, beforeAll, expect, inject, test, vi } from "vitest";
 import type { RunReportJson } from "../../lib/glue/index.js";
 import { ensureCassandra } from "../../lib/targets/local/cassandra.js";
 import { AWS_TEST_OPTIONS, awsVariables } from "../support/aws.js";
+import { startBuilt } from "../support/built-command.js";
 
 vi.setConfig({ testTimeout: 400_000 });
 
-const MAIN = join(import.meta.dirname, "..", "..", "dist", "lib", "cli", "main.js");
 const bucket = `backup-${randomUUID().slice(0, 8)}`;
 const s3 = new S3Client({ ...AWS_TEST_OPTIONS, endpoint: inject("awsEndpoint"), forcePathStyle: true });
 
@@ -24,36 +22,13 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
-/** The built command, with the suite's servers as those of this machine, and the emulator as AWS. */
-function start(...args: readonly string[]): {
-  readonly child: ChildProcess;
-  said(): { stdout: string; stderr: string };
-} {
-  const child = spawn(process.execPath, [MAIN, ...args], {
-    cwd: folder,
-    env: {
-      ...process.env,
-      ...awsVariables(inject("awsEndpoint")),
-      GLUE_CONNECT_HOME: inject("stateHome"),
-      NO_COLOR: "1",
-    },
-    stdio: ["ignore", "pipe", "pipe"],
-  });
-  let [stdout, stderr] = ["", ""];
-  child.stdout.on("data", (data) => {
-    stdout += data;
-  });
-  child.stderr.on("data", (data) => {
-    stderr += data;
-  });
-  return { child, said: () => ({ stdout, stderr }) };
-}
+/** The built command, with the emulator as AWS. */
+const start = (...args: readonly string[]) => startBuilt(folder, args, awsVariables(inject("awsEndpoint")));
 
 async function run(...args: readonly string[]): Promise<{ readonly stdout: string; readonly stderr: string }> {
-  const { child, said } = start(...args);
-  const [code] = await once(child, "close");
-  expect({ code, stderr: said().stderr }).toEqual({ code: 0, stderr: expect.any(String) });
-  return said();
+  const { code, ...said } = await start(...args).ended;
+  expect({ code, stderr: said.stderr }).toEqual({ code: 0, stderr: expect.any(String) });
+  return said;
 }
 
 test("an object in the watched prefix starts export, comparison and import; the copy gets what was inserted, changed, cleared and deleted", async () => {
@@ -110,17 +85,17 @@ test("an object in the watched prefix starts export, comparison and import; the 
   await writeFile(join(folder, "glue-connect.config.mjs"), `export default ${JSON.stringify(config)};`);
   const scheduler = start("scheduler");
   try {
-    await expect.poll(() => scheduler.said().stderr, { timeout: 60_000 }).toContain("scheduler of 1 triggers");
+    await expect.poll(() => scheduler.said.stderr, { timeout: 60_000 }).toContain("scheduler of 1 triggers");
     await run("sample", "keyspaces-diff", "--change");
     for (const Key of ["carts/not-watched.json", "ready/readme.txt", "ready/monday.json"]) {
       await s3.send(new PutObjectCommand({ Bucket: bucket, Key, Body: "{}" }));
     }
     await expect
-      .poll(() => scheduler.said().stderr, { timeout: 200_000, interval: 200 })
+      .poll(() => scheduler.said.stderr, { timeout: 200_000, interval: 200 })
       .toContain("workflow carts is COMPLETED");
   } finally {
     scheduler.child.kill("SIGTERM");
-    await once(scheduler.child, "close");
+    await scheduler.ended;
   }
 
   const [chain, ...more] = JSON.parse((await run("workflow", "status", "--json")).stdout) as {
@@ -143,7 +118,7 @@ test("an object in the watched prefix starts export, comparison and import; the 
       reason: "on the executors",
     },
   });
-  expect((await readFile(join(own, "output.log"), "utf8")) + scheduler.said().stderr).not.toContain(password);
+  expect((await readFile(join(own, "output.log"), "utf8")) + scheduler.said.stderr).not.toContain(password);
 
   const after = await rows("random_access_copy");
   expect(after).toEqual(await rows("random_access"));

@@ -1,5 +1,3 @@
-import { spawn } from "node:child_process";
-import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -7,8 +5,7 @@ import { join } from "node:path";
 import pg from "pg";
 import { afterAll, beforeAll, expect, inject, test } from "vitest";
 import type { RunReportJson } from "../../lib/glue/index.js";
-
-const MAIN = join(import.meta.dirname, "..", "..", "dist", "lib", "cli", "main.js");
+import { startBuilt } from "../support/built-command.js";
 
 let folder: string;
 beforeAll(async () => {
@@ -16,23 +13,7 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
-/** The built command with the suite's servers as its local ones. */
-async function command(...args: readonly string[]) {
-  const child = spawn(process.execPath, [MAIN, ...args], {
-    cwd: folder,
-    env: { ...process.env, GLUE_CONNECT_HOME: inject("stateHome"), NO_COLOR: "1" },
-    stdio: ["ignore", "pipe", "pipe"],
-  });
-  let [stdout, stderr] = ["", ""];
-  child.stdout.on("data", (data) => {
-    stdout += data;
-  });
-  child.stderr.on("data", (data) => {
-    stderr += data;
-  });
-  const [code] = (await once(child, "close")) as [number];
-  return { code, stdout, stderr };
-}
+const command = (...args: readonly string[]) => startBuilt(folder, args).ended;
 
 async function succeed(...args: readonly string[]): Promise<string> {
   const { code, stdout, stderr } = await command(...args);

@@ -26,41 +26,61 @@ const LOOKBACK = '--lookback must be like 90s, 15m, 2h or 1d; it is "soon"';
 const PATTERNS = `--tables must be patterns separated by commas, e.g. 'acc*,!tmp_*', none of them empty; it is "a,,b"`;
 const begins = (text: string) => expect.stringMatching(new RegExp(`^${text}`));
 
-test("athena-cdc says all that is wrong at once", async () => {
-  expect(
-    await refused(
-      athena as Job,
+const REFUSED: readonly { name: string; job: Job; argv: readonly string[]; problems: readonly unknown[] }[] = [
+  {
+    name: "athena-cdc",
+    job: athena as Job,
+    argv: [
       ...["--athena_database_name", "shop", "--output_path", "s3://lake/out", "--load_type", "incremental"],
       ...["--parallelism", "0", "--lookback", "soon", "--to", "2026-01-01", "--tables", "a,,b"],
       ...["--output_format", "iceberg", "--iceberg_database", "Shop"],
-    ),
-  ).toEqual([
-    begins("--cdc_path is missing"),
-    "--parallelism must be at least 1; it is 0",
-    LOOKBACK,
-    "--to needs --from",
-    PATTERNS,
-    begins("--iceberg_database is the database that is read"),
-  ]);
-});
-
-test("jdbc-cdc says all that is wrong at once", async () => {
-  expect(
-    await refused(
-      jdbc as Job,
+    ],
+    problems: [
+      begins("--cdc_path is missing"),
+      "--parallelism must be at least 1; it is 0",
+      LOOKBACK,
+      "--to needs --from",
+      PATTERNS,
+      begins("--iceberg_database is the database that is read"),
+    ],
+  },
+  {
+    name: "jdbc-cdc",
+    job: jdbc as Job,
+    argv: [
       ...["--database_name", "shop", "--s3_output_path", "s3://lake/out", "--environment", "dev"],
       ...["--csv_file_name", "s3://lake", "--load_type", "full", "--batch_size", "0", "--lookback", "soon"],
       ...["--from", "2026-01-02", "--to", "2026-01-01", "--tables", "a,,b"],
-    ),
-  ).toEqual([
-    begins("--log_folder_path is missing"),
-    "--batch_size must be at least 1; it is 0",
-    "--csv_file_name names a bucket, and no object in it",
-    LOOKBACK,
-    "--from is later than --to",
-    begins("--from and --to are for --load_type cdc"),
-    PATTERNS,
-  ]);
+    ],
+    problems: [
+      begins("--log_folder_path is missing"),
+      "--batch_size must be at least 1; it is 0",
+      "--csv_file_name names a bucket, and no object in it",
+      LOOKBACK,
+      "--from is later than --to",
+      begins("--from and --to are for --load_type cdc"),
+      PATTERNS,
+    ],
+  },
+  {
+    name: "iceberg-to-aurora",
+    job: aurora as Job,
+    argv: [
+      ...["--metadata_table_name", "file:load.json", "--source_system_id", "a,,b", "--lock_timeout", "0"],
+      ...["--deletes", "soft:", "--reconcile", "--from_snapshot", "1"],
+    ],
+    problems: [
+      begins("--metadata_type is missing"),
+      "--lock_timeout must be at least 1; it is 0",
+      begins("--source_system_id must be patterns separated by commas"),
+      '--deletes must be hard, or soft:<column>; it is "soft:": it names no column',
+      begins("--reconcile looks at what the target holds, and --from_snapshot says it"),
+    ],
+  },
+];
+
+test.each(REFUSED)("$name says all that is wrong at once", async ({ job, argv, problems }) => {
+  expect(await refused(job, ...argv)).toEqual(problems);
 });
 
 test("datamart-join says all that is wrong at once, before it looks for its configuration", async () => {
@@ -77,22 +97,6 @@ test("datamart-join says all that is wrong at once, before it looks for its conf
     ...wrong.slice(0, 2),
     begins("--output_path is missing: say there, or in the configuration"),
     ...wrong.slice(2),
-  ]);
-});
-
-test("iceberg-to-aurora says all that is wrong at once", async () => {
-  expect(
-    await refused(
-      aurora as Job,
-      ...["--metadata_table_name", "file:load.json", "--source_system_id", "a,,b", "--lock_timeout", "0"],
-      ...["--deletes", "soft:", "--reconcile", "--from_snapshot", "1"],
-    ),
-  ).toEqual([
-    begins("--metadata_type is missing"),
-    "--lock_timeout must be at least 1; it is 0",
-    begins("--source_system_id must be patterns separated by commas"),
-    '--deletes must be hard, or soft:<column>; it is "soft:": it names no column',
-    begins("--reconcile looks at what the target holds, and --from_snapshot says it"),
   ]);
 });
 
