@@ -6,11 +6,16 @@ import type { ObjectStore } from "../../lib/storage/index.js";
 const MOST_FILES = 500;
 const FILES_AT_ONCE = 8;
 
+/** They are kept in the state, of each file one. */
+const MARK_LENGTH = 24;
+
 /** The files that a table consists of. */
 export interface SourceFiles {
   /** A hash of their names, sizes, tags and times: the same as in a former run, when they are the very same files. */
   readonly version: string;
   readonly files: readonly StoredFile[];
+  /** For each file what tells whether it is the very same in another run. */
+  readonly marks: readonly string[];
 }
 
 /**
@@ -33,11 +38,16 @@ export async function sourceFiles(names: readonly string[], storage: ObjectStore
     });
     const known = found.map(({ uri, info }) => JSON.stringify([uri, info.size, info.etag, info.modified.getTime()]));
     return {
-      version: createHash("sha256").update(known.join("\n")).digest("hex"),
+      version: hashOf(known.join("\n")),
       files: found.map(({ info }) => info),
+      marks: known.map((text) => hashOf(text).slice(0, MARK_LENGTH)),
     };
   } catch {
     // Spark may be allowed to read what this process isn't; then the rows tell.
     return undefined;
   }
+}
+
+function hashOf(text: string): string {
+  return createHash("sha256").update(text).digest("hex");
 }

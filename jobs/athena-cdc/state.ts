@@ -19,6 +19,8 @@ export type Details = {
   readonly written: StoredSchema;
   /** The source as it was before the batch was read, and what was looked for in it; `null`: not known. */
   readonly source: string | null;
+  /** What the source's files were known by then; `null`: not known, or they held rows that are due later. */
+  readonly sourceFiles: readonly string[] | null;
   readonly format: Format;
   /** The tables' folder, in the one way of writing it. */
   readonly place: string;
@@ -31,7 +33,7 @@ export type Details = {
 export type State = BatchState<Watermark>;
 export type Opened = OpenedTable<Watermark>;
 
-/** `undefined` before the first batch. Of a state from before they were kept, `written`, `place`, `key` and `fullLoad` are missing. */
+/** `undefined` before the first batch. Of a state from before they were kept, all but `schema`, `source` and `format` are missing. */
 export function detailsOf(
   state: State | undefined,
 ): (Pick<Details, "schema" | "source" | "format"> & Partial<Details>) | undefined {

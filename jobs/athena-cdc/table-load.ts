@@ -49,9 +49,10 @@ import {
 import { type Commit, publishBatch } from "./iceberg-output.js";
 import { type Keys, keyOf } from "./keys.js";
 import { type DeliveredBefore, KnownRows } from "./known-rows.js";
+import { News } from "./news.js";
 import { JOB, type Settings } from "./settings.js";
 import { checkApart, isIcebergTable } from "./source-place.js";
-import { sourceFiles } from "./source-version.js";
+import { type SourceFiles, sourceFiles } from "./source-version.js";
 import { columnsAfter, type Details, detailsOf, type Opened, type Watermark } from "./state.js";
 
 interface Parts {
@@ -83,8 +84,10 @@ export class TableLoad {
   readonly #report: TableReport;
   readonly #name: string;
   #version: string | null = null;
-  /** The source's files when they are few and small. */
-  #few: readonly StoredFile[] | undefined;
+  /** The source's files, where they can be looked at. */
+  #files: SourceFiles | undefined;
+  /** What new files bring, where nothing else has to be looked at. */
+  #news: News | undefined;
   /** The run whose batch the Iceberg table has last, as it was when it was decided what to load. */
   #last: string | null = null;
   /** Reads and writes the rows; what is Iceberg's is done in the run's own session, which knows the catalog. */
@@ -158,15 +161,14 @@ export class TableLoad {
     if (unchanged && decision.kind === "window" && decision.known !== undefined) {
       return this.#nothing("the table has the same files as in the last run");
     }
-    const from = decision.kind === "window" ? decision.from : undefined;
+    if (clock !== undefined && change === undefined) {
+      this.#news = await step("look at new files", () =>
+        News.of(this.#context.storage, this.#files, before, decision, { ...shape, clock }),
+      );
+    }
     const rows = await this.#rowsOf(source, decision);
     const bounds =
-      clock === undefined
-        ? undefined
-        : await step(
-            "fix the bounds",
-            async () => (await this.#boundsOfFiles(clock, from)) ?? this.#boundsBySpark(rows, clock, from),
-          );
+      clock === undefined ? undefined : await step("fix the bounds", () => this.#fixBounds(rows, clock, decision));
     this.#tellBounds(bounds);
     // Rows that are to come later are news without any change of the files.
     if (bounds === undefined || bounds.later > 0n) this.#version = null;
@@ -175,21 +177,31 @@ export class TableLoad {
     await this.#load(rows, shape, batches, decision, bounds);
   }
 
-  /** The bounds of a table of few rows, without a Spark operation. */
-  async #boundsOfFiles(clock: Clock, from: bigint | undefined): Promise<Bounds | undefined> {
-    if (this.#few === undefined) return undefined;
-    const times = await timesOf(this.#context.storage, this.#few, clock);
-    return times === undefined ? undefined : boundsOfTimes(times, from, BigInt(Date.now()) * 1_000n);
+  /** Without a Spark operation where few rows are to be looked at. */
+  async #fixBounds(source: DataFrame, clock: Clock, decision: Decision): Promise<Bounds> {
+    const now = BigInt(Date.now()) * 1_000n;
+    if (this.#news !== undefined) return this.#news.bounds(now);
+    const from = decision.kind === "window" ? decision.from : undefined;
+    const few = this.#few;
+    const times = few === undefined ? undefined : await timesOf(this.#context.storage, few, clock);
+    if (times !== undefined) return boundsOfTimes(times, from, now);
+    return await fixBounds({ source, clock, from, table: this.#name, small: few !== undefined });
   }
 
-  async #boundsBySpark(source: DataFrame, clock: Clock, from: bigint | undefined): Promise<Bounds> {
-    return await fixBounds({ source, clock, from, table: this.#name, small: this.#few !== undefined });
+  /** The source's files when they are few and small. */
+  get #few(): readonly StoredFile[] | undefined {
+    return this.#files !== undefined && areSmall(this.#files.files) ? this.#files.files : undefined;
+  }
+
+  /** Whether one task does all that is to be done. */
+  get #isSmall(): boolean {
+    return this.#few !== undefined || this.#news !== undefined;
   }
 
   /** The table as the session sees it that is to read it. */
   async #rowsOf(source: DataFrame, decision: Decision): Promise<DataFrame> {
     const ofIceberg = decision.kind === "window" && decision.delivered === "table";
-    if (this.#few !== undefined && !ofIceberg) this.#spark = await this.#parts.sessionForFewRows();
+    if (this.#isSmall && !ofIceberg) this.#spark = await this.#parts.sessionForFewRows();
     return this.#spark.dataFrame(source.relation);
   }
 
@@ -239,7 +251,7 @@ export class TableLoad {
 
   async #sourceVersion(names: readonly string[], { key }: RowShape): Promise<string | null> {
     const files = await this.#run.step("look at the files", () => sourceFiles(names, this.#context.storage));
-    this.#few = files !== undefined && areSmall(files.files) ? files.files : undefined;
+    this.#files = files;
     return files === undefined ? null : [files.version, `lookback ${this.#settings.lookback}`, ...key].join(" ");
   }
 
@@ -303,10 +315,11 @@ export class TableLoad {
     const known = full || typeof decision.delivered !== "object" ? undefined : decision.delivered.folder;
     const isSmall = this.#few !== undefined && known !== undefined && hasFew(known);
     const rows = delivered === undefined ? newestByKey(read, shape) : undelivered(read, shape, delivered, isSmall);
+    const news = to === undefined ? undefined : this.#news?.batch(source, shape, to, this.#few !== undefined);
 
     const noNewer = !full && decision.known !== undefined && to === micros(decision.known.time);
     if (this.#context.mode === "plan") {
-      this.#report.inserted = await this.#run.step("count the rows", () => rows.count());
+      this.#report.inserted = news?.count ?? (await this.#run.step("count the rows", () => rows.count()));
       this.#report.changes = full || this.#report.inserted > 0;
       return;
     }
@@ -317,9 +330,15 @@ export class TableLoad {
       }
     }
     const batch = await batches.begin({ sparkSessionId: this.#spark.sessionId });
-    const written = await this.#run.step("write the rows", () =>
-      writeParquet(rows, this.#context.storage, batch.attempt),
-    );
+    const write = async (rows: DataFrame) =>
+      await this.#run.step("write the rows", () => writeParquet(rows, this.#context.storage, batch.attempt));
+    let written = await write(news?.rows ?? rows);
+    if (news !== undefined && written.rows !== BigInt(news.count)) {
+      // Files have come, or gone, since they were looked at.
+      this.#context.log.debug(`${this.#name}: ${written.rows} rows instead of ${news.count}; once more, by all files`);
+      await this.#context.storage.deleteAll(`${batch.attempt}/`);
+      written = await write(rows);
+    }
     if (written.rows === 0n && !full) {
       await batch.abandon();
       return this.#nothing("no rows since the last run");
@@ -368,7 +387,7 @@ export class TableLoad {
     if (clock === undefined || to === undefined || keepFrom === undefined || none) {
       return { watermark: null, delivered: {} };
     }
-    const few = this.#few !== undefined;
+    const few = this.#isSmall;
     const { folder, rows } = await this.#run.step("write what was delivered", () =>
       this.#known({ ...shape, clock }).keep(batch, { from: keepFrom, before, anyRows, few }),
     );
@@ -413,6 +432,7 @@ export class TableLoad {
         schema,
         written: mode === "replace" ? schema : columnsAfter(before?.written ?? before?.schema ?? [], schema),
         source: this.#version,
+        sourceFiles: this.#version === null ? null : (this.#files?.marks ?? null),
         format: this.#settings.format,
         place: canonicalUri(this.#settings.output),
         key: shape.key,

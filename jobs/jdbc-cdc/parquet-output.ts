@@ -85,4 +85,12 @@ export function refuseUnknownOutput(target: string, what: string): never {
   });
 }
 
+/** Whether a file of the output may have rows of a time or later ones, microseconds. */
+export function mayHaveSince(uri: string, time: bigint): boolean {
+  const day = new RegExp(`/${PARTITION}=(\\d{4}-\\d{2}-\\d{2})/`).exec(uri)?.[1];
+  const first = dayOf(time);
+  // Other years are written with a sign.
+  return day === undefined || !/^\d{4}-/.test(first) || day >= first;
+}
+
 const dayOf = (micros: bigint) => new LocalTimestamp(floorDay(micros)).toISOString().slice(0, 10);

@@ -36,6 +36,7 @@ import type { SqlClock } from "./clock.js";
 import { DELETED, PARTITION, publishedSchema, shapeOf } from "./columns.js";
 import { type Decision, versioned } from "./decision.js";
 import type { TableOutput } from "./output.js";
+import { mayHaveSince } from "./parquet-output.js";
 import { SourceRows } from "./source-rows.js";
 import { findTable, type Source } from "./sources.js";
 import { type Details, digestOf, isSettled, knownDetails, lostColumns, type Watermark, wasAltered } from "./state.js";
@@ -43,6 +44,8 @@ import { knownSql, type Window, windowSql } from "./window.js";
 
 /** So many transactions later a state is written anew, although there is no news: numbers of 32 bits must stay comparable. */
 const RENEW_AFTER = 2n ** 28n;
+/** Bytes that are kept as they are: the next run computes hashes of all that is in them. */
+const MOST_COPIED = 16 * 1024 * 1024;
 
 type Context = JobContext<Arguments>;
 
@@ -248,7 +251,7 @@ export class TableLoad {
     // In a copied file a row counts by its time alone.
     const others = `(NOT (${near}) OR NOT (${windowSql(decision, clock, to)}) OR ${knownSql(decision, clock) ?? "false"})`;
     const { versions, others: notInBatch } = await this.#rows.versions({ where, others });
-    const copies = notInBatch === 0n ? await this.#copyDelivered(batch) : undefined;
+    const copies = notInBatch === 0n ? await this.#copyDelivered(batch, knownFrom) : undefined;
     const folder = copies ?? (await this.#writeDelivered(batch, where, undefined));
     const watermark: Watermark = {
       to: String(to),
@@ -323,13 +326,15 @@ export class TableLoad {
   /**
    * Keeps copies of the files that the batch wrote, when all rows that count are in them by their time; older ones aren't looked at.
    *
+   * @param from the time that rows count from: files of days before it needn't be kept.
    * @returns `undefined` where Spark had better read these rows again.
    */
-  async #copyDelivered(batch: Batch<Watermark>): Promise<string | undefined> {
-    const { context, run } = this.#plan;
+  async #copyDelivered(batch: Batch<Watermark>, from: bigint): Promise<string | undefined> {
+    const { context, run, output } = this.#plan;
     return await run.step("write what was delivered", async () => {
-      const files = await writtenFiles(context.storage, batch.attempt);
-      if (files.length === 0 || !areSmall(files)) return undefined;
+      const written = await writtenFiles(context.storage, batch.attempt);
+      const files = output.partitioned ? written.filter(({ uri }) => mayHaveSince(uri, from)) : written;
+      if (files.length === 0 || !areSmall(files, MOST_COPIED)) return undefined;
       return await copyDelivered(files, context.storage, batch.deliveredFolder);
     });
   }

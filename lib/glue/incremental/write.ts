@@ -1,9 +1,25 @@
 import type { DataFrame, SparkSession, StructType } from "../../spark/index.js";
 import { hadoopPath, hadoopReadPath, isRowsFile, type ObjectStore } from "../../storage/index.js";
+import { PLAIN_FILES_SETTING } from "../../targets/local/plain-files.js";
 import { countRows, type StoredFile } from "./parquet-files.js";
 
 /** An attempt is nobody's to read, and its rows are published by other means: no mark that the folder is complete. */
 const ATTEMPT_OPTIONS = { "mapreduce.fileoutputcommitter.marksuccessfuljobs": "false" };
+
+const PLAIN_FILES = new WeakMap<SparkSession, Promise<string | undefined>>();
+
+/**
+ * Options for a folder on a local disk: what is moved to where readers find it leaves its checksum files behind, so none are written. Each
+ * would be one more file to make for every file of rows.
+ */
+async function plainFiles(spark: SparkSession, folder: string): Promise<Readonly<Record<string, string>>> {
+  if (!folder.startsWith("file:")) return {};
+  const asked = PLAIN_FILES.get(spark) ?? spark.conf.getOption(PLAIN_FILES_SETTING);
+  PLAIN_FILES.set(spark, asked);
+  const impl = (await asked) ?? "org.apache.hadoop.fs.RawLocalFileSystem";
+  // Hadoop would give the file system that it has for other files.
+  return { "fs.file.impl": impl, "fs.file.impl.disable.cache": "true" };
+}
 
 /** What the executors wrote. */
 export interface Written {
@@ -24,7 +40,7 @@ export async function writeParquet(
   options: { readonly partitionBy?: readonly string[] } = {},
 ): Promise<Written> {
   const { partitionBy = [] } = options;
-  const writer = rows.write.mode("error").options(ATTEMPT_OPTIONS);
+  const writer = rows.write.mode("error").options({ ...ATTEMPT_OPTIONS, ...(await plainFiles(rows.session, folder)) });
   await (partitionBy.length === 0 ? writer : writer.partitionBy(...partitionBy)).parquet(hadoopPath(folder));
   return { rows: await countParquetRows(store, folder) };
 }

@@ -2,6 +2,7 @@ import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import type { Environment } from "./directories.js";
+import { PLAIN_FILES_SETTING } from "./plain-files.js";
 import { type SparkProfile, sparkFeatures } from "./spark-jars.js";
 import { DEFAULT_SPARK_VERSION, type SparkPlaces, type SparkVersion } from "./spark-version.js";
 
@@ -40,6 +41,7 @@ export function sparkSettings(settings: SparkSettings): Readonly<Record<string, 
     "spark.sql.catalog.lake": "org.apache.iceberg.spark.SparkCatalog",
     "spark.sql.catalog.lake.type": "hadoop",
     "spark.sql.catalog.lake.warehouse": pathToFileURL(places.warehouse).href,
+    [PLAIN_FILES_SETTING]: "io.glueconnect.spark.PlainFiles",
     ...accessSettings(settings),
     ...(features.includes("aws") ? s3Settings(env) : {}),
   };
