@@ -49,7 +49,7 @@ import {
 import { type Commit, publishBatch } from "./iceberg-output.js";
 import { type Keys, keyOf } from "./keys.js";
 import { type DeliveredBefore, KnownRows } from "./known-rows.js";
-import { News } from "./news.js";
+import { type NewRows, newRows } from "./new-files.js";
 import { JOB, type Settings } from "./settings.js";
 import { checkApart, isIcebergTable } from "./source-place.js";
 import { type SourceFiles, sourceFiles } from "./source-version.js";
@@ -87,7 +87,7 @@ export class TableLoad {
   /** The source's files, where they can be looked at. */
   #files: SourceFiles | undefined;
   /** What new files bring, where nothing else has to be looked at. */
-  #news: News | undefined;
+  #news: NewRows | undefined;
   /** The run whose batch the Iceberg table has last, as it was when it was decided what to load. */
   #last: string | null = null;
   /** Reads and writes the rows; what is Iceberg's is done in the run's own session, which knows the catalog. */
@@ -163,7 +163,7 @@ export class TableLoad {
     }
     if (clock !== undefined && change === undefined) {
       this.#news = await step("look at new files", () =>
-        News.of(this.#context.storage, this.#files, before, decision, { ...shape, clock }),
+        newRows(this.#context.storage, this.#files, before, decision, clock),
       );
     }
     const rows = await this.#rowsOf(source, decision);
@@ -180,7 +180,7 @@ export class TableLoad {
   /** Without a Spark operation where few rows are to be looked at. */
   async #fixBounds(source: DataFrame, clock: Clock, decision: Decision): Promise<Bounds> {
     const now = BigInt(Date.now()) * 1_000n;
-    if (this.#news !== undefined) return this.#news.bounds(now);
+    if (this.#news !== undefined) return boundsOfTimes(this.#news.times, this.#news.from, now);
     const from = decision.kind === "window" ? decision.from : undefined;
     const few = this.#few;
     const times = few === undefined ? undefined : await timesOf(this.#context.storage, few, clock);
@@ -193,15 +193,10 @@ export class TableLoad {
     return this.#files !== undefined && areSmall(this.#files.files) ? this.#files.files : undefined;
   }
 
-  /** Whether one task does all that is to be done. */
-  get #isSmall(): boolean {
-    return this.#few !== undefined || this.#news !== undefined;
-  }
-
   /** The table as the session sees it that is to read it. */
   async #rowsOf(source: DataFrame, decision: Decision): Promise<DataFrame> {
     const ofIceberg = decision.kind === "window" && decision.delivered === "table";
-    if (this.#isSmall && !ofIceberg) this.#spark = await this.#parts.sessionForFewRows();
+    if (this.#few !== undefined && !ofIceberg) this.#spark = await this.#parts.sessionForFewRows();
     return this.#spark.dataFrame(source.relation);
   }
 
@@ -307,19 +302,21 @@ export class TableLoad {
     const from = full ? undefined : decision.from;
     const to = endOf(bounds, decision);
     const delivered = full ? undefined : await this.#delivered(decision, shape);
-    const within = rowsWithin(source, shape.clock, { from, to, withoutTime: full });
+    const within = rowsWithin(source, shape.clock, { from: this.#news?.from ?? from, to, withoutTime: full });
     // A full load of rows that all have no time, or whose time hasn't come, has no upper bound to go by.
     const wanted =
       full && to === undefined && shape.clock !== undefined ? source.where(shape.clock.column.isNull()) : within;
     const read = this.#few === undefined ? wanted : wanted.coalesce(1);
     const known = full || typeof decision.delivered !== "object" ? undefined : decision.delivered.folder;
     const isSmall = this.#few !== undefined && known !== undefined && hasFew(known);
-    const rows = delivered === undefined ? newestByKey(read, shape) : undelivered(read, shape, delivered, isSmall);
-    const news = to === undefined ? undefined : this.#news?.batch(source, shape, to, this.#few !== undefined);
+    const rows =
+      delivered === undefined || this.#news !== undefined
+        ? newestByKey(read, shape)
+        : undelivered(read, shape, delivered, isSmall);
 
     const noNewer = !full && decision.known !== undefined && to === micros(decision.known.time);
     if (this.#context.mode === "plan") {
-      this.#report.inserted = news?.count ?? (await this.#run.step("count the rows", () => rows.count()));
+      this.#report.inserted = await this.#run.step("count the rows", () => rows.count());
       this.#report.changes = full || this.#report.inserted > 0;
       return;
     }
@@ -330,15 +327,9 @@ export class TableLoad {
       }
     }
     const batch = await batches.begin({ sparkSessionId: this.#spark.sessionId });
-    const write = async (rows: DataFrame) =>
-      await this.#run.step("write the rows", () => writeParquet(rows, this.#context.storage, batch.attempt));
-    let written = await write(news?.rows ?? rows);
-    if (news !== undefined && written.rows !== BigInt(news.count)) {
-      // Files have come, or gone, since they were looked at.
-      this.#context.log.debug(`${this.#name}: ${written.rows} rows instead of ${news.count}; once more, by all files`);
-      await this.#context.storage.deleteAll(`${batch.attempt}/`);
-      written = await write(rows);
-    }
+    const written = await this.#run.step("write the rows", () =>
+      writeParquet(rows, this.#context.storage, batch.attempt),
+    );
     if (written.rows === 0n && !full) {
       await batch.abandon();
       return this.#nothing("no rows since the last run");
@@ -387,7 +378,7 @@ export class TableLoad {
     if (clock === undefined || to === undefined || keepFrom === undefined || none) {
       return { watermark: null, delivered: {} };
     }
-    const few = this.#isSmall;
+    const few = this.#few !== undefined;
     const { folder, rows } = await this.#run.step("write what was delivered", () =>
       this.#known({ ...shape, clock }).keep(batch, { from: keepFrom, before, anyRows, few }),
     );

@@ -50,34 +50,9 @@ export async function timesOf(
   files: readonly StoredFile[],
   clock: Clock,
 ): Promise<readonly (bigint | null)[] | undefined> {
-  return (await timedKeysOf(store, files, clock, []))?.map(({ time }) => time);
-}
-
-/** When and which a row is. */
-export interface TimedKey {
-  /** As {@link Clock.micros} has it. */
-  readonly time: bigint | null;
-  /** The same text for the same key; `undefined`: a column of it is NULL, so that the row is no version of another one. */
-  readonly key: string | undefined;
-}
-
-/**
- * As {@link timesOf}, with the rows' keys.
- *
- * @param key names of the key's columns.
- * @returns `undefined` also for keys that aren't texts or whole numbers.
- */
-export async function timedKeysOf(
-  store: ObjectStore,
-  files: readonly StoredFile[],
-  clock: Clock,
-  key: readonly string[],
-): Promise<readonly TimedKey[] | undefined> {
   if (clock.kind !== "timestamp" && clock.kind !== "timestamp_ntz") return undefined;
   try {
-    return (
-      await mapSideBySide(files, FILES_AT_ONCE, async (file) => await timedKeysOfFile(store, file, clock, key))
-    ).flat();
+    return (await mapSideBySide(files, FILES_AT_ONCE, async (file) => await timesOfFile(store, file, clock))).flat();
   } catch {
     // Whatever it is, Spark can either read it or say what is wrong with it.
     return undefined;
@@ -110,41 +85,20 @@ export async function textsOf(
   }
 }
 
-async function timedKeysOfFile(
-  store: ObjectStore,
-  stored: StoredFile,
-  clock: Clock,
-  key: readonly string[],
-): Promise<TimedKey[]> {
+async function timesOfFile(store: ObjectStore, stored: StoredFile, clock: Clock): Promise<(bigint | null)[]> {
   const { file, metadata } = await openParquet(store, stored, stored.size <= WHOLE_BYTES);
   const columns = parquetSchema(metadata).children;
-  const elementOf = (wanted: string): SchemaElement => {
-    const name = findColumn({ fields: columns.map(({ element }) => element) }, wanted);
-    const [column, ...others] = columns.filter(
-      ({ element, children }) => element.name === name && children.length === 0,
-    );
-    if (column === undefined || others.length > 0) throw new TypeError(`${stored.uri} has no plain column ${wanted}`);
-    return column.element;
-  };
-  const timed = elementOf(clock.name);
-  if (kindOf(timed) !== clock.kind) throw new TypeError(`${stored.uri} holds no ${clock.kind}`);
-  const keys = key.map((name) => elementOf(name).name);
-  const rows = await parquetReadObjects({ file, metadata, columns: [timed.name, ...keys], parsers: AS_MICROS });
+  const name = findColumn({ fields: columns.map(({ element }) => element) }, clock.name);
+  const found = columns.filter(({ element, children }) => element.name === name && children.length === 0);
+  const [column] = found;
+  if (column === undefined || found.length > 1) throw new TypeError(`${stored.uri} has no plain column ${clock.name}`);
+  if (kindOf(column.element) !== clock.kind) throw new TypeError(`${stored.uri} holds no ${clock.kind}`);
+  const rows = await parquetReadObjects({ file, metadata, columns: [column.element.name], parsers: AS_MICROS });
   return rows.map((row) => {
-    const time = (row[timed.name] ?? null) as bigint | null;
+    const time = (row[column.element.name] ?? null) as bigint | null;
     if (time !== null && time < CALENDAR_IS_SURE) throw new RangeError(`${stored.uri} has values before 1900`);
-    return { time, key: keyText(keys.map((name) => row[name] as unknown)) };
+    return time;
   });
-}
-
-/** @throws TypeError where Spark could find other values to be equal than this does. */
-function keyText(cells: readonly unknown[]): string | undefined {
-  if (cells.some((cell) => cell === null || cell === undefined)) return undefined;
-  for (const cell of cells) {
-    if (typeof cell === "string" || typeof cell === "bigint" || Number.isSafeInteger(cell)) continue;
-    throw new TypeError("the key is neither a text nor a whole number");
-  }
-  return JSON.stringify(cells.map(String));
 }
 
 /** Spark's type of a column of points in time; `undefined`: it holds none. */

@@ -6,7 +6,9 @@ import { countRows, type StoredFile } from "./parquet-files.js";
 /** An attempt is nobody's to read, and its rows are published by other means: no mark that the folder is complete. */
 const ATTEMPT_OPTIONS = { "mapreduce.fileoutputcommitter.marksuccessfuljobs": "false" };
 
-const PLAIN_FILES = new WeakMap<SparkSession, Promise<string | undefined>>();
+const RAW_FILES = "org.apache.hadoop.fs.RawLocalFileSystem";
+/** Names of file systems, by session. */
+const PLAIN_FILES = new WeakMap<SparkSession, string>();
 
 /**
  * Options for a folder on a local disk: what is moved to where readers find it leaves its checksum files behind, so none are written. Each
@@ -14,9 +16,8 @@ const PLAIN_FILES = new WeakMap<SparkSession, Promise<string | undefined>>();
  */
 async function plainFiles(spark: SparkSession, folder: string): Promise<Readonly<Record<string, string>>> {
   if (!folder.startsWith("file:")) return {};
-  const asked = PLAIN_FILES.get(spark) ?? spark.conf.getOption(PLAIN_FILES_SETTING);
-  PLAIN_FILES.set(spark, asked);
-  const impl = (await asked) ?? "org.apache.hadoop.fs.RawLocalFileSystem";
+  const impl = PLAIN_FILES.get(spark) ?? (await spark.conf.getOption(PLAIN_FILES_SETTING)) ?? RAW_FILES;
+  PLAIN_FILES.set(spark, impl);
   // Hadoop would give the file system that it has for other files.
   return { "fs.file.impl": impl, "fs.file.impl.disable.cache": "true" };
 }

@@ -1,6 +1,7 @@
 import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, inject, test, vi } from "vitest";
+import { SparkConnectClient } from "../../../lib/spark/client/client.js";
 import { AthenaScenario } from "../../support/athena-scenario.js";
 
 let s: AthenaScenario;
@@ -12,16 +13,23 @@ afterAll(() => s[Symbol.asyncDispose]());
 
 const at = (minute: number) => `TIMESTAMP'2026-03-01 10:${String(minute).padStart(2, "0")}:00'`;
 
-/** How many rows a run delivered, and how often it wrote: once more where the new files weren't all. */
-async function load(table: string, meanwhile?: () => Promise<void>) {
-  let writes = 0;
+/** How many rows a run delivered, and with how many Spark operations. */
+async function load(
+  table: string,
+  { args = [], meanwhile }: { args?: string[]; meanwhile?: () => Promise<void> } = {},
+) {
   const attempts = join(s.folder, "out", "_attempts");
-  const { report, stack } = await s.run(["--tables", table], {
+  const execute = vi.spyOn(SparkConnectClient.prototype, "execute");
+  let others = 0;
+  const { report, stack } = await s.run(["--tables", table, ...args], {
     onStep: async ({ name, phase }) => {
       if (phase === "start") return;
-      if (name === "look at new files") await meanwhile?.();
+      if (name === "look at new files" && meanwhile !== undefined) {
+        const before = execute.mock.calls.length;
+        await meanwhile();
+        others = execute.mock.calls.length - before;
+      }
       if (name !== "write the rows") return;
-      writes++;
       const written = readdirSync(attempts, { recursive: true, encoding: "utf8" });
       // Checksum files would never be read; permissions are those that Hadoop gives.
       expect(written.filter((file) => file.endsWith(".crc"))).toEqual([]);
@@ -31,11 +39,14 @@ async function load(table: string, meanwhile?: () => Promise<void>) {
     },
   });
   expect(report.toJSON().error, stack).toBeUndefined();
-  return { inserted: report.table(table).inserted, writes };
+  // Without those for the run as a whole: the lists of tables and of views (a command and its result each).
+  const operations = execute.mock.calls.length - others - 4;
+  execute.mockRestore();
+  return { inserted: report.table(table).inserted, operations };
 }
 
 describe("athena-cdc, rows in new files", () => {
-  // Of more than 16 files only the new ones are read; their names are as hard to spell as can be.
+  // Of more than 16 files, those that were there before aren't looked at.
   test.each([
     { table: "keyed_few", files: 1, keyed: true },
     { table: "keyed_many", files: 17, keyed: true },
@@ -44,47 +55,53 @@ describe("athena-cdc, rows in new files", () => {
   ])(
     "$table: each row once, be it late, equal, in the same file or put together with others",
     async ({ table, files, keyed }) => {
+      const folder = join(s.folder, `in 100% + é ${table}`);
       await s.sql(
         table,
-        `CREATE TABLE $t (id BIGINT, v STRING, updated_at TIMESTAMP) USING parquet LOCATION '${join(s.folder, `in 100% + é ${table}`)}'`,
-        `INSERT INTO $t SELECT /*+ REPARTITION(${files}, id) */ id, 'old', ${at(0)} + make_interval(0, 0, 0, 0, 0, id DIV 20) FROM range(100)`,
+        `CREATE TABLE $t (id BIGINT, v STRING, updated_at TIMESTAMP) USING parquet LOCATION '${folder}'`,
+        `INSERT INTO $t SELECT /*+ REPARTITION(${files}) */ id, 'old', ${at(0)} + make_interval(0, 0, 0, 0, 0, id DIV 20) FROM range(0, 100, 1, 20)`,
       );
-      expect(await load(table)).toEqual({ inserted: 100, writes: 1 });
-      expect(await load(table)).toEqual({ inserted: 0, writes: 0 });
+      expect(readdirSync(folder).filter((name) => name.endsWith(".parquet"))).toHaveLength(files);
+      expect(await load(table)).toMatchObject({ inserted: 100 });
+      expect(await load(table)).toEqual({ inserted: 0, operations: 0 });
 
-      // Two versions of a key, a new key, and rows whose key is NULL, which are no versions of each other.
+      // Two versions of a key, a new key, and rows whose key is NULL, which are no versions of each other; what is due later, and without a time.
       await s.sql(
         table,
-        `INSERT INTO $t VALUES (1, 'newer', ${at(11)}), (1, 'newest', ${at(12)}), (100, 'new', ${at(12)}), (NULL, 'equal', ${at(12)}), (NULL, 'equal', ${at(12)})`,
+        `INSERT INTO $t VALUES (1, 'newer', ${at(11)}), (1, 'newest', ${at(12)}), (100, 'new', ${at(12)}),
+         (NULL, 'equal', ${at(12)}), (NULL, 'equal', ${at(12)}), (99, 'timeless', NULL)`,
       );
-      expect(await load(table)).toEqual({ inserted: keyed ? 4 : 5, writes: 1 });
+      expect(await load(table)).toEqual({ inserted: keyed ? 4 : 5, operations: 1 });
 
       // At the watermark: a row that was delivered and stands in a second file now, another one with the same time, one that is too late.
       await s.sql(
         table,
         `INSERT INTO $t VALUES (100, 'new', ${at(12)}), (101, 'as late', ${at(12)}), (102, 'too late', ${at(3)})`,
       );
-      expect(await load(table)).toEqual({ inserted: keyed ? 1 : 2, writes: 1 });
+      expect(await load(table)).toMatchObject({ inserted: keyed ? 1 : 2 });
 
       await s.rewrite(table, "SELECT * FROM $t");
       expect(await load(table)).toMatchObject({ inserted: 0 });
-
       await s.sql(table, `INSERT INTO $t VALUES (1, 'last', ${at(13)})`);
-      expect(await load(table)).toEqual({ inserted: 1, writes: 1 });
+      expect(await load(table)).toMatchObject({ inserted: 1 });
 
-      // A file that comes after the new ones were looked at: what belongs to the batch has it look at all, the rest waits.
+      // A file that comes after the new ones were looked at: what belongs to the batch is in it, the rest comes with the next.
       await s.sql(table, `INSERT INTO $t VALUES (103, 'first', ${at(20)})`);
       const meanwhile = () =>
         s.sql(table, `INSERT INTO $t VALUES (104, 'second', ${at(19)}), (105, 'third', ${at(21)})`);
-      expect(await load(table, meanwhile)).toEqual({ inserted: 2, writes: 2 });
-      expect(await load(table)).toMatchObject({ inserted: 1 });
-      expect(await load(table)).toEqual({ inserted: 0, writes: 0 });
+      expect(await load(table, { meanwhile })).toEqual({ inserted: 2, operations: 1 });
+      const args = ["--lookback", "5m"];
+      expect(await load(table, { args })).toEqual({ inserted: 1, operations: 2 });
+      // A late row within the lookback, beside a later one.
+      await s.sql(table, `INSERT INTO $t VALUES (106, 'late', ${at(20)}), (107, 'later', ${at(30)})`);
+      expect(await load(table, { args })).toMatchObject({ inserted: 2 });
+      expect(await load(table)).toMatchObject({ inserted: 0 });
 
       const newest = (from: string) =>
         s.rows(
           keyed
-            ? `SELECT id, max_by(v, struct(updated_at, v)) AS v FROM ${from} WHERE v <> 'too late' AND id IS NOT NULL GROUP BY id`
-            : `SELECT * FROM ${from} WHERE v <> 'too late'`,
+            ? `SELECT id, max_by(v, struct(updated_at, v)) AS v FROM ${from} WHERE v NOT IN ('too late', 'timeless') AND id IS NOT NULL GROUP BY id`
+            : `SELECT * FROM ${from} WHERE v NOT IN ('too late', 'timeless')`,
         );
       expect(await newest(s.output(table))).toEqual(await newest(`${s.database}.${table}`));
       expect(await s.rows(`SELECT v FROM ${s.output(table)} WHERE id IS NULL`)).toHaveLength(2);
