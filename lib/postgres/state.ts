@@ -48,10 +48,7 @@ export class StateTable {
 
   /** The state, or `undefined` when this target was never loaded. Reading creates nothing. */
   async read(session: PostgresSession, lock: "none" | "for update" = "none"): Promise<TargetState | undefined> {
-    const there = await session.query<{ there: boolean }>("SELECT to_regclass($1) IS NOT NULL AS there", [
-      this.#quoted,
-    ]);
-    if (there.rows[0]?.there !== true) return undefined;
+    if (!(await this.#isThere(session))) return undefined;
     // By way of JSON, because a table made by an older version has no column source_rows until a run adds it.
     const found = await session.query<Omit<TargetState, "sourceRows"> & { readonly sourceRows: string | null }>(
       `SELECT snapshot_id::text AS "snapshotId", table_uuid AS "tableUuid", source, schema_id AS "schemaId", fields,
@@ -68,10 +65,7 @@ export class StateTable {
 
   /** Creates the table when it is missing, and the column that older ones lack; safe when two runs do so at once. */
   async ensure(session: PostgresSession): Promise<void> {
-    const there = await session.query<{ there: boolean }>("SELECT to_regclass($1) IS NOT NULL AS there", [
-      this.#quoted,
-    ]);
-    if (there.rows[0]?.there === true) {
+    if (await this.#isThere(session)) {
       if (!(await this.#hasRows(session))) await this.#addRows(session);
       return;
     }
@@ -94,10 +88,20 @@ export class StateTable {
            PRIMARY KEY (job, target_table))`,
       );
     } catch (error) {
-      // IF NOT EXISTS still races with another session's CREATE: then the table is there, which is all we want.
-      const code = errorCode(error);
-      if (code !== "23505" && code !== "42P07") throw statementError(error, `creating the state table ${this.#quoted}`);
+      // IF NOT EXISTS still races with another session's CREATE: then the table is there, which is all we want. Which error it
+      // is depends on how far the other was: the unique index of the catalog, the table, or the row type that comes with it.
+      const raced = ["23505", "42P07", "42710"].includes(errorCode(error) ?? "");
+      if (!raced || !(await this.#isThere(session))) {
+        throw statementError(error, `creating the state table ${this.#quoted}`);
+      }
     }
+  }
+
+  async #isThere(session: PostgresSession): Promise<boolean> {
+    const found = await session.query<{ there: boolean }>("SELECT to_regclass($1) IS NOT NULL AS there", [
+      this.#quoted,
+    ]);
+    return found.rows[0]?.there === true;
   }
 
   async #hasRows(session: PostgresSession): Promise<boolean> {
