@@ -181,7 +181,7 @@ export function standingOf(
   if (last?.watermark !== undefined) return { kind: "other", watermark: last.watermark };
   if (last !== undefined || runId === null || history.all.has(runId)) return { kind: "unknown" };
   // Maintenance has expired the batch's snapshot, unless this is another table of the same name.
-  const isSame = fullLoad === undefined || fullLoad === null || history.fullLoad === fullLoad;
+  const isSame = fullLoad === undefined || fullLoad === null || history.fullLoads.has(fullLoad);
   return { kind: isSame ? "same" : "unknown" };
 }
 

@@ -5,7 +5,7 @@ import {
   clockOf,
   commitOnce,
   fitted,
-  fullLoadOf,
+  fullLoadsOf,
   type IcebergBranch,
   icebergCatalog,
   markFullLoad,
@@ -57,7 +57,8 @@ export function publishBatch({ spark, store, output, table, step }: Place): Publ
     if (commit === null) return await files(batch, check);
     const catalog = await icebergCatalog(spark, output, commit.database);
     const replace = commit.mode === "replace";
-    if (!replace && commit.fullLoad !== null && (await fullLoadOf(spark, catalog, table)) !== commit.fullLoad) {
+    const fullLoads = await fullLoadsOf(spark, catalog, table);
+    if (!replace && commit.fullLoad !== null && !fullLoads.has(commit.fullLoad)) {
       throw new UserError(
         "ICEBERG_TABLE_REPLACED",
         `${catalog.table(table)} isn't the table that run ${batch.runId} was to add rows to`,
@@ -71,7 +72,7 @@ export function publishBatch({ spark, store, output, table, step }: Place): Publ
     if (!replace) return;
     // Only now: a load that is too late has ended above, and leaves the mark of the later one.
     await check();
-    await step("mark the full load", () => markFullLoad(spark, catalog.table(table), runId));
+    await step("mark the full load", () => markFullLoad(spark, catalog.table(table), runId, fullLoads));
   };
 }
 

@@ -18,6 +18,10 @@ export class AthenaScenario implements AsyncDisposable {
   readonly remote: string;
   readonly database = `t_${randomUUID().replaceAll("-", "").slice(0, 12)}`;
   readonly folder = mkdtempSync(join(tmpdir(), "glue-connect-athena-"));
+  /** Where output and trackers are, when it isn't the folder: `s3://bucket`. What looks at files doesn't find them then. */
+  base: string | undefined;
+  /** Of every run. */
+  environment: RunEnvironment = {};
 
   private constructor(spark: SparkSession, remote: string) {
     this.spark = spark;
@@ -72,6 +76,7 @@ export class AthenaScenario implements AsyncDisposable {
   }
 
   uri(name: string): string {
+    if (this.base !== undefined && name !== "keys") return `${this.base}/${name}`;
     return pathToFileURL(join(this.folder, name)).href;
   }
 
@@ -91,7 +96,12 @@ export class AthenaScenario implements AsyncDisposable {
   }
 
   run(args: readonly string[] = [], environment: RunEnvironment = {}) {
-    return runJob(job, this.argv(...args), { sparkRemote: this.remote, catalog: "spark", ...environment });
+    return runJob(job, this.argv(...args), {
+      sparkRemote: this.remote,
+      catalog: "spark",
+      ...this.environment,
+      ...environment,
+    });
   }
 
   /** A run of one table that must succeed. */
@@ -129,7 +139,7 @@ export class AthenaScenario implements AsyncDisposable {
   }
 
   output(table: string): string {
-    return `parquet.\`${join(this.folder, "out", table)}\``;
+    return `parquet.\`${this.base === undefined ? join(this.folder, "out", table) : this.uri(`out/${table}`)}\``;
   }
 
   async loaded(table: string): Promise<string[]> {

@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import { createServer, request } from "node:http";
+import { createServer, type IncomingMessage, request } from "node:http";
 import type { AddressInfo } from "node:net";
 
 /** What happens to a PUT: the request is carried out and its answer lost, or S3 answers that it could not decide. */
@@ -15,10 +15,18 @@ export interface AwsProxy extends AsyncDisposable {
 const CONFLICT = `<?xml version="1.0" encoding="UTF-8"?>
 <Error><Code>ConditionalRequestConflict</Code><Message>A conflicting operation occurred</Message></Error>`;
 
-/** @param faults one for each of the first PUT requests; the later ones and all else pass. */
-export async function startProxy(target: string, faults: readonly Fault[]): Promise<AwsProxy> {
+/**
+ * @param faults one for each of the first PUT requests; the later ones and all else pass.
+ * @param passes whether a request goes on to the emulator; one that doesn't is never answered.
+ */
+export async function startProxy(
+  target: string,
+  faults: readonly Fault[],
+  passes: (request: IncomingMessage) => boolean = () => true,
+): Promise<AwsProxy> {
   let puts = 0;
   const server = createServer((incoming, answer) => {
+    if (!passes(incoming)) return;
     const fault = incoming.method === "PUT" ? faults[puts++] : undefined;
     if (fault === "conflict") {
       incoming.resume();

@@ -1,6 +1,6 @@
 /**
  * Runs a built-in job in a process of its own, and kills that process at a given place: what a power cut or the OOM killer
- * does. Standard output is the list of places it came by.
+ * does; or stops it there, as a machine that is suspended. Standard output is the list of places it came by.
  */
 import { writeSync } from "node:fs";
 import { loadBuiltInJob } from "../../lib/cli/registry.js";
@@ -19,10 +19,13 @@ export interface JobChildInput {
   readonly aws?: AwsOptions;
   /** `<step> start` or `<step> end`, the first time it is come by; left out: the run goes to its end. */
   readonly killAt?: string;
+  /** As `killAt`; the process goes on there when it gets SIGCONT. */
+  readonly stopAt?: string;
 }
 
 const input = JSON.parse(process.argv[2] ?? "{}") as JobChildInput;
-const { cassandra, aws } = input;
+const { cassandra, aws, killAt } = input;
+let { stopAt } = input;
 const result = await runJob(await loadBuiltInJob(input.job), input.argv, {
   sparkRemote: input.sparkRemote,
   ...(input.postgresUrl === undefined ? {} : { postgresUrl: input.postgresUrl }),
@@ -31,7 +34,11 @@ const result = await runJob(await loadBuiltInJob(input.job), input.argv, {
   catalog: "spark",
   onStep: async ({ name, phase }) => {
     writeSync(1, `${name} ${phase}\n`);
-    if (`${name} ${phase}` !== input.killAt) return;
+    if (`${name} ${phase}` === stopAt) {
+      stopAt = undefined;
+      process.kill(process.pid, "SIGSTOP");
+    }
+    if (`${name} ${phase}` !== killAt) return;
     process.kill(process.pid, "SIGKILL");
     await new Promise(() => undefined);
   },

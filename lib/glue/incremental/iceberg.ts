@@ -9,6 +9,7 @@ import type { StoredSchema } from "./schema-changes.js";
 export const BATCH = "glue-connect.batch-id";
 /** Property of a batch's snapshot. */
 export const WATERMARK = "glue-connect.watermark";
+/** Property of a table, see {@link markFullLoad}; with the run at its end, or as its value where an earlier release has set it. */
 const FULL_LOAD = "glue-connect.full-load";
 
 /** Where the Iceberg tables of a run are. */
@@ -85,8 +86,8 @@ export interface BatchHistory {
   readonly last: { readonly runId: string; readonly watermark: string | undefined } | undefined;
   /** Runs of all batches whose snapshots are there, also of those that a rollback took out of main. */
   readonly all: ReadonlySet<string>;
-  /** The run that made the table's rows anew last, see {@link markFullLoad}. */
-  readonly fullLoad: string | undefined;
+  /** The runs that may have made the table's rows anew last, see {@link markFullLoad}. */
+  readonly fullLoads: ReadonlySet<string>;
 }
 
 /** `undefined`: there is no such table. */
@@ -98,29 +99,50 @@ export async function batchHistory(
   const name = catalog.table(table);
   if (!(await spark.catalog.tableExists(name))) return undefined;
   const snapshots = await spark.sql(`SELECT DISTINCT summary['${BATCH}'] FROM ${name}.snapshots`);
-  const [batches, rows, fullLoad] = await Promise.all([
+  const [batches, rows, fullLoads] = await Promise.all([
     batchesOf(spark, name),
     snapshots.collect(),
-    fullLoadOf(spark, catalog, table),
+    fullLoadsOf(spark, catalog, table),
   ]);
-  return { last: batches[0], all: new Set(rows.flatMap((row) => row.getString(0) ?? [])), fullLoad };
+  return { last: batches[0], all: new Set(rows.flatMap((row) => row.getString(0) ?? [])), fullLoads };
 }
 
-/** The run that {@link markFullLoad} has noted; `undefined`: none, or there is no such table. */
-export async function fullLoadOf(
+/** The runs that {@link markFullLoad} has noted; none where there is no such table. */
+export async function fullLoadsOf(
   spark: SparkSession,
   catalog: IcebergCatalog,
   table: string,
-): Promise<string | undefined> {
+): Promise<ReadonlySet<string>> {
   const name = catalog.table(table);
-  if (!(await spark.catalog.tableExists(name))) return undefined;
+  if (!(await spark.catalog.tableExists(name))) return new Set();
   const properties = await (await spark.sql(`SHOW TBLPROPERTIES ${name}`)).collect();
-  return properties.find((row) => row.getString(0) === FULL_LOAD)?.getString(1) ?? undefined;
+  return new Set(
+    properties.flatMap((row) => {
+      const key = row.getString(0) ?? "";
+      if (key === FULL_LOAD) return row.getString(1) ?? [];
+      return key.startsWith(`${FULL_LOAD}.`) ? key.slice(FULL_LOAD.length + 1) : [];
+    }),
+  );
 }
 
-/** Notes in a table's properties which run made its rows anew: maintenance expires snapshots, and another table of the name hasn't got it. */
-export async function markFullLoad(spark: SparkSession, table: string, runId: string): Promise<void> {
-  await spark.sql(`ALTER TABLE ${table} SET TBLPROPERTIES ('${FULL_LOAD}' = '${runId}')`);
+/**
+ * Notes in a table's properties which run made its rows anew: maintenance expires snapshots, and another table of the name hasn't got it.
+ *
+ * Each run has a property of its own: one that has slept since it was sure to be the last leaves the later one's as it is.
+ *
+ * @param before those that {@link fullLoadsOf} gave before the run was sure to be the last: they go.
+ */
+export async function markFullLoad(
+  spark: SparkSession,
+  table: string,
+  runId: string,
+  before: ReadonlySet<string>,
+): Promise<void> {
+  await spark.sql(`ALTER TABLE ${table} SET TBLPROPERTIES ('${FULL_LOAD}.${runId}' = 'true')`);
+  const others = [...before].filter((one) => one !== runId);
+  if (others.length === 0) return;
+  const keys = [FULL_LOAD, ...others.map((one) => `${FULL_LOAD}.${one}`)].map((key) => `'${key}'`);
+  await spark.sql(`ALTER TABLE ${table} UNSET TBLPROPERTIES IF EXISTS (${keys.join(", ")})`);
 }
 
 /** Rows with exactly the table's columns, in its types; a column that the source has lost is NULL. */

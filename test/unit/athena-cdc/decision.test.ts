@@ -174,14 +174,19 @@ describe("a backfill", () => {
 describe("where an Iceberg table stands", () => {
   const last = (runId: string, watermark?: string) => ({ runId, watermark });
   const all = new Set(["r1", "r2"]);
+  const fullLoads = new Set(["r0", "r1"]);
   test.each([
     ["there is none", undefined, { kind: "missing" }],
-    ["the state's batch is main's last", { last: last("r2", TIME), all, fullLoad: "r1" }, { kind: "same" }],
-    ["rolled back to a batch", { last: last("r1", "w1"), all, fullLoad: "r1" }, { kind: "other", watermark: "w1" }],
-    ["rolled back to one without a time", { last: last("r1"), all, fullLoad: "r1" }, { kind: "unknown" }],
-    ["rolled back to before all batches", { last: undefined, all, fullLoad: "r1" }, { kind: "unknown" }],
-    ["snapshots expired", { last: undefined, all: new Set<string>(), fullLoad: "r1" }, { kind: "same" }],
-    ["made anew by someone", { last: undefined, all: new Set<string>(), fullLoad: undefined }, { kind: "unknown" }],
+    ["the state's batch is main's last", { last: last("r2", TIME), all, fullLoads }, { kind: "same" }],
+    ["rolled back to a batch", { last: last("r1", "w1"), all, fullLoads }, { kind: "other", watermark: "w1" }],
+    ["rolled back to one without a time", { last: last("r1"), all, fullLoads }, { kind: "unknown" }],
+    ["rolled back to before all batches", { last: undefined, all, fullLoads }, { kind: "unknown" }],
+    ["snapshots expired", { last: undefined, all: new Set<string>(), fullLoads }, { kind: "same" }],
+    [
+      "made anew by someone",
+      { last: undefined, all: new Set<string>(), fullLoads: new Set(["r0"]) },
+      { kind: "unknown" },
+    ],
   ] as const)("%s", (_, history, standing) => expect(standingOf(history, "r2", "r1")).toEqual(standing));
 });
 
