@@ -1,6 +1,9 @@
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
+import { CreateBucketCommand, S3Client } from "@aws-sdk/client-s3";
 import { afterAll, beforeAll, describe, expect, inject, test, vi } from "vitest";
+import { createObjectStore } from "../../lib/storage/index.js";
+import { AWS_TEST_OPTIONS } from "../support/aws.js";
 import { at, BASE, DatamartScenario, newestSql } from "../support/datamart-scenario.js";
 import { JobChild } from "../support/job-process.js";
 
@@ -79,6 +82,49 @@ describe("SIGKILL of datamart-join", () => {
       ).toEqual(source);
     },
   );
+
+  test("on S3, amid moving files and before it: after a rerun at once the newest groups are those of a full load", async () => {
+    await using onS3 = await DatamartScenario.create(inject("sparkRemote"));
+    const aws = { ...AWS_TEST_OPTIONS, endpoint: inject("awsEndpoint") };
+    const bucket = onS3.database.replace("_", "-");
+    await new S3Client({ ...aws, forcePathStyle: true }).send(new CreateBucketCommand({ Bucket: bucket }));
+    onS3.base = `s3://${bucket}`;
+    onS3.environment = { aws };
+    onS3.configure();
+    const store = createObjectStore(aws);
+    const output = onS3.uri("out/datamart");
+    const parquet = async (folder: string) => {
+      const found: string[] = [];
+      for await (const { uri } of store.list(`${output}/${folder}/`)) if (uri.endsWith(".parquet")) found.push(uri);
+      return found.length;
+    };
+    const input = () => ({ argv: onS3.argv(), sparkRemote: onS3.remote, aws });
+    const finish = async (about: string) => {
+      expect({ about, warnings: (await onS3.load()).warnings }).toEqual({ about, warnings: ["BATCH_FINISHED"] });
+      await onS3.expectLikeFullLoad(about);
+    };
+    const amid = await job.killAmidMoves(input(), output);
+    expect({ signal: amid.signal, last: amid.places.at(-1) }, amid.errors).toEqual({
+      signal: "SIGKILL",
+      last: "move a file start",
+    });
+    expect(await parquet(onS3.database)).toBe(1);
+    expect(await parquet("_attempts")).toBeGreaterThan(2);
+    await finish("amid moving files of the first load");
+
+    onS3.put("queue", ["q4", "a1", "moved", at(21)]);
+    onS3.put("adjustment", [3, "gift", at(21)]);
+    const killAt = "store what is to be published end";
+    const killed = await job.run({ ...input(), killAt });
+    expect({ signal: killed.signal, last: killed.places.at(-1) }, killed.errors).toEqual({
+      signal: "SIGKILL",
+      last: killAt,
+    });
+    onS3.put("queue", ["q1", "a2", "moved, too", at(22)]);
+    await finish("before moving any");
+    expect(await parquet("_attempts")).toBe(0);
+    expect(await onS3.newest("adjustment")).toHaveLength(3);
+  }, 240_000);
 
   test("while the executors write the groups of a change, and a rerun at once: the newest groups are the join's", async () => {
     await using own = await DatamartScenario.create(inject("sparkRemote"), {
