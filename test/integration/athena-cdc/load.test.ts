@@ -87,6 +87,8 @@ describe("athena-cdc", () => {
     execute.mockRestore();
     // Nothing lies about.
     expect(readdirSync(join(s.folder, "out", "_attempts"))).toEqual([]);
+    const published = readdirSync(join(s.folder, "out", "orders"));
+    expect(published.filter((name) => !/^part-.*\.parquet$/.test(name))).toEqual([]);
     expect(readdirSync(join(s.folder, "cdc", "_glue_connect", "athena-cdc", "delivered", "orders"))).toHaveLength(1);
     await s.rewrite("orders", "SELECT * FROM $t WHERE id <> 9");
     await s.expectNewest("orders");

@@ -1,4 +1,4 @@
-import { readdirSync, statSync } from "node:fs";
+import { copyFileSync, readdirSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, inject, test, vi } from "vitest";
 import { SparkConnectClient } from "../../../lib/spark/client/client.js";
@@ -107,4 +107,67 @@ describe("athena-cdc, rows in new files", () => {
       expect(await s.rows(`SELECT v FROM ${s.output(table)} WHERE id IS NULL`)).toHaveLength(2);
     },
   );
+
+  test("to Iceberg with a lookback, each run as planned: a new partition, a late row by itself, files that are replaced or gone", async () => {
+    const row = (id: number, v: string, minute: number, day: string) => `(${id}, '${v}', ${at(minute)}, '${day}')`;
+    const values = (rows: readonly string[]) =>
+      `SELECT /*+ COALESCE(1) */ CAST(id AS BIGINT) AS id, v, updated_at, day FROM VALUES ${rows.join(", ")} AS t(id, v, updated_at, day)`;
+    const insert = (...rows: readonly string[]) => s.sql("lake", `INSERT INTO $t ${values(rows)}`);
+    const fileOf = (day: string) => {
+      const folder = join(s.folder, "in", "lake", `day=${day}`);
+      const [file = "", ...others] = readdirSync(folder).filter((name) => name.endsWith(".parquet"));
+      expect(others).toEqual([]);
+      rmSync(join(folder, `.${file}.crc`), { force: true });
+      return join(folder, file);
+    };
+    /** The partition's file has the same name and other rows then. */
+    const replace = async (day: string, ...rows: readonly string[]) => {
+      const made = join(s.folder, "made");
+      await s.spark.sql(
+        `INSERT OVERWRITE DIRECTORY '${made}' USING parquet SELECT id, v, updated_at FROM (${values(rows)})`,
+      );
+      const [written = ""] = readdirSync(made).filter((name) => name.endsWith(".parquet"));
+      copyFileSync(join(made, written), fileOf(day));
+    };
+    const run = async (mode: "plan" | "run") => {
+      const args = ["--tables", "lake", "--output_format", "iceberg", "--lookback", "10m"];
+      const { report } = await s.run(args, { mode });
+      expect(report.toJSON().error).toBeUndefined();
+      const { read, inserted } = report.table("lake");
+      return { read, inserted };
+    };
+    await s.spark.conf.set({
+      "spark.sql.catalog.lake_out": "org.apache.iceberg.spark.SparkCatalog",
+      "spark.sql.catalog.lake_out.type": "hadoop",
+      "spark.sql.catalog.lake_out.warehouse": join(s.folder, "out"),
+      "spark.sql.catalog.lake_out.cache-enabled": "false",
+    });
+    const delivered: string[] = [];
+    /** @param read more than what is new where all rows within the lookback are looked at. */
+    const expectRun = async (about: string, read: number, ...news: readonly string[]) => {
+      const wanted = { about, read, inserted: news.length };
+      expect({ about, ...(await run("plan")) }).toEqual(wanted);
+      expect({ about, ...(await run("run")) }).toEqual(wanted);
+      delivered.push(...news.map((text) => JSON.stringify({ text })));
+      const rows = await s.rows("SELECT concat(id, ' ', v) AS text FROM lake_out.lake");
+      expect({ about, rows }).toEqual({ about, rows: delivered.toSorted() });
+    };
+    await s.sql(
+      "lake",
+      "CREATE TABLE $t (id BIGINT, v STRING, updated_at TIMESTAMP, day STRING) USING parquet PARTITIONED BY (day)",
+    );
+    await insert(row(1, "a", 0, "d1"), row(2, "a", 10, "d1"));
+    await expectRun("everything", 2, "1 a", "2 a");
+    await insert(row(3, "b", 11, "d2"));
+    await expectRun("a new partition", 1, "3 b");
+    await insert(row(4, "late", 5, "d3"));
+    await expectRun("a late row by itself", 3, "4 late");
+    await replace("d1", row(1, "a", 0, "d1"), row(2, "c", 12, "d1"), row(5, "c", 13, "d1"));
+    rmSync(fileOf("d3"));
+    await expectRun("a file with other rows, and another one that is gone", 2, "2 c", "5 c");
+    rmSync(fileOf("d2"));
+    expect(await run("run")).toEqual({ read: 0, inserted: 0 });
+    await replace("d1", row(1, "a", 0, "d1"), row(2, "c", 12, "d1"), row(5, "d", 13, "d1"));
+    await expectRun("another row with the last time", 2, "5 d");
+  });
 });

@@ -1,3 +1,5 @@
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
 import { afterEach, describe, expect, inject, test } from "vitest";
 import { at, DatamartScenario, type TestRow, type TestRows } from "../../support/datamart-scenario.js";
 
@@ -50,6 +52,11 @@ describe("datamart-join", () => {
     expect((await s.load()).adjustment.inserted).toBe(1);
     expect(await s.newest("adjustment")).toHaveLength(2);
     expect(s.timestampFile).toBe("last_load_timestamp\n2026-01-01 10:30:00\n");
+    // Nothing lies about.
+    const published = readdirSync(join(s.folder, "out", "datamart"), { recursive: true, encoding: "utf8" });
+    expect(published.filter((name) => !/^[^_./]\w+(\/\w+(\/part-[^/]+\.parquet)?)?$/.test(name))).toEqual([
+      "_attempts",
+    ]);
   });
 
   test("rows that move to another parent: old and new groups are written, and those without rows are listed", async () => {

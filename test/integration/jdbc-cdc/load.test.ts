@@ -74,6 +74,8 @@ describe("jdbc-cdc", () => {
     execute.mockRestore();
     // Nothing lies about.
     expect(readdirSync(join(s.folder, "out", "_attempts"))).toEqual([]);
+    const published = readdirSync(join(s.folder, "out", "orders"), { recursive: true, encoding: "utf8" });
+    expect(published.filter((name) => !/^partition_date=[^/]+(\/part-[^/]+\.parquet)?$/.test(name))).toEqual([]);
     const folder = join(s.folder, "state", "_glue_connect", "jdbc-cdc", "delivered");
     const delivered = readdirSync(folder, { recursive: true }).map(String).toSorted();
     // All rows that count are in the batch's files, in those of the last day: copies of these.
