@@ -1,12 +1,11 @@
-import { type ChildProcess, spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { CreateBucketCommand, S3Client } from "@aws-sdk/client-s3";
-import { build } from "esbuild";
 import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
 import { fileUriOfPath, lineTracker, type ObjectStore } from "../../lib/storage/index.js";
 import { AWS_TEST_OPTIONS } from "../support/aws.js";
@@ -21,27 +20,18 @@ import {
   trackerUri,
   trackerValue,
 } from "../support/batch-run.js";
+import { ChildProgram } from "../support/child-program.js";
 
 const folder = mkdtempSync(join(tmpdir(), "glue-connect-batches-"));
 const bucket = `batches-${randomUUID()}`;
-const cache = join(import.meta.dirname, "..", "..", "node_modules", ".cache", "glue-connect");
-// Inside the project, so that the bundle finds the packages it leaves out.
-const bundle = join(cache, `batch-child-${process.pid}.mjs`);
 // Most of them wait, for a lease to run out or for the emulator.
 const AT_ONCE = 12;
 
+let program: ChildProgram<BatchRunInput>;
+
 beforeAll(async () => {
-  mkdirSync(cache, { recursive: true });
-  await Promise.all([
-    build({
-      entryPoints: [join(import.meta.dirname, "..", "support", "batch-child.ts")],
-      outfile: bundle,
-      bundle: true,
-      platform: "node",
-      target: "node20",
-      format: "esm",
-      packages: "external",
-    }),
+  [program] = await Promise.all([
+    ChildProgram.build<BatchRunInput>("batch-child"),
     new S3Client({ ...AWS_TEST_OPTIONS, endpoint: inject("awsEndpoint"), forcePathStyle: true }).send(
       new CreateBucketCommand({ Bucket: bucket }),
     ),
@@ -49,7 +39,7 @@ beforeAll(async () => {
 });
 afterAll(() => {
   rmSync(folder, { recursive: true, force: true });
-  rmSync(bundle, { force: true });
+  program?.[Symbol.dispose]();
 });
 
 /** The store's times are whole seconds on S3, so that a lease there is as good as dead a second later. */
@@ -67,13 +57,10 @@ let runs = 0;
 const newRun = () => `jr_${String(++runs).padStart(6, "0")}`;
 
 function startChild(input: BatchRunInput): ChildProcess & { readonly places: string[]; errors: string } {
-  const child = Object.assign(
-    spawn(process.execPath, ["--no-warnings", bundle, JSON.stringify(input)], { stdio: ["ignore", "pipe", "pipe"] }),
-    {
-      places: [] as string[],
-      errors: "",
-    },
-  );
+  const child = Object.assign(program.start(input), {
+    places: [] as string[],
+    errors: "",
+  });
   let rest = "";
   child.stdout.on("data", (data: Buffer) => {
     const lines = `${rest}${data.toString()}`.split("\n");

@@ -1,10 +1,10 @@
-import { type ChildProcess, spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, readdirSync, readFileSync, rmSync, utimesSync } from "node:fs";
+import { readdirSync, readFileSync, utimesSync } from "node:fs";
 import { join } from "node:path";
-import { build } from "esbuild";
 import { vi } from "vitest";
 import { startProxy } from "./aws-proxy.js";
+import { ChildProgram } from "./child-program.js";
 import type { JobChildInput } from "./job-child.js";
 
 /** How a child ended. */
@@ -21,28 +21,15 @@ const LONG_AGO = new Date("2026-01-01T00:00:00Z");
 /** Runs a built-in job in processes of their own, which can be killed at a place. */
 export class JobChild implements Disposable {
   readonly #job: string;
-  readonly #bundle: string;
+  readonly #program: ChildProgram<JobChildInput>;
 
-  private constructor(job: string, bundle: string) {
+  private constructor(job: string, program: ChildProgram<JobChildInput>) {
     this.#job = job;
-    this.#bundle = bundle;
+    this.#program = program;
   }
 
   static async build(job: string): Promise<JobChild> {
-    // Inside the project, so that the bundle finds the packages it leaves out.
-    const cache = join(import.meta.dirname, "..", "..", "node_modules", ".cache", "glue-connect");
-    mkdirSync(cache, { recursive: true });
-    const bundle = join(cache, `${job}-child-${process.pid}.mjs`);
-    await build({
-      entryPoints: [join(import.meta.dirname, "job-child.ts")],
-      outfile: bundle,
-      bundle: true,
-      platform: "node",
-      target: "node20",
-      format: "esm",
-      packages: "external",
-    });
-    return new JobChild(job, bundle);
+    return new JobChild(job, await ChildProgram.build("job-child"));
   }
 
   /** Its end, however it comes. */
@@ -100,10 +87,7 @@ export class JobChild implements Disposable {
 
   /** For one that is killed from outside. */
   start(input: Omit<JobChildInput, "job">): { readonly process: ChildProcess; readonly ended: Promise<EndedChild> } {
-    const argument = JSON.stringify({ job: this.#job, ...input } satisfies JobChildInput);
-    const child = spawn(process.execPath, ["--no-warnings", this.#bundle, argument], {
-      stdio: ["ignore", "pipe", "pipe"],
-    });
+    const child = this.#program.start({ job: this.#job, ...input });
     let places = "";
     let errors = "";
     child.stdout.on("data", (data) => {
@@ -122,6 +106,6 @@ export class JobChild implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    rmSync(this.#bundle, { force: true });
+    this.#program[Symbol.dispose]();
   }
 }

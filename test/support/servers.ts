@@ -1,6 +1,7 @@
 import { chmodSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import pg from "pg";
 import type { TestProject } from "vitest/node";
 import type { Logger } from "../../lib/logger.js";
 import { stopCassandra } from "../../lib/targets/local/cassandra.js";
@@ -42,6 +43,12 @@ const SPARK_CONF = {
   "spark.sql.codegen.wholeStage": "false",
   "spark.sql.codegen.factoryMode": "NO_CODEGEN",
   "spark.sql.shuffle.partitions": "2",
+  // By the size of the heap it would be 64 MB, which every sort and every aggregation takes at least one of.
+  "spark.buffer.pageSize": "1m",
+  // Nobody looks at them, and what is kept of thousands is gone through by the garbage collector.
+  "spark.sql.ui.retainedExecutions": "20",
+  "spark.ui.retainedJobs": "20",
+  "spark.ui.retainedStages": "20",
 };
 
 /**
@@ -94,6 +101,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
       ),
     ]);
     pids.push(postgres.pid);
+    await shortenLogins(postgres);
     const spark = await ensureSpark({
       ...options,
       version,
@@ -116,6 +124,22 @@ export default async function setup(project: TestProject): Promise<() => Promise
     throw error;
   }
   return teardown;
+}
+
+/**
+ * A login hashes the password as often as it was hashed when it was set, 4096 times by default. Executors log in for every
+ * partition that they write or read, and a JVM without its second compiler takes longer for that than for a small partition.
+ */
+async function shortenLogins({ url, user, password }: LocalPostgres): Promise<void> {
+  const client = new pg.Client(url);
+  await client.connect();
+  try {
+    // Older servers don't have the setting.
+    await client.query("SELECT set_config(name, '1', false) FROM pg_settings WHERE name = 'scram_iterations'");
+    await client.query(`ALTER ROLE ${client.escapeIdentifier(user)} PASSWORD ${client.escapeLiteral(password)}`);
+  } finally {
+    await client.end();
+  }
 }
 
 /** `GLUE_CONNECT_TEST_SPARK=4.1` runs the tests against that Spark, see `npm run test:spark-4`. */
