@@ -1,7 +1,6 @@
-import { areSmall, type Clock, timesOf } from "../../lib/glue/incremental/index.js";
+import { areSmall, type Clock, type SourceFiles, timesOf } from "../../lib/glue/incremental/index.js";
 import type { ObjectStore } from "../../lib/storage/index.js";
 import { type Decision, micros } from "./decision.js";
-import type { SourceFiles } from "./source-version.js";
 import type { Details } from "./state.js";
 
 /** What came in new files since the last batch. */

@@ -14,9 +14,11 @@ import {
   type RowShape,
   readAttempt,
   rowsWithin,
+  type SourceFiles,
   type StoredFile,
   schemaChange,
   schemaChanged,
+  sourceFiles,
   storedSchema,
   tableChanges,
   timesOf,
@@ -52,7 +54,6 @@ import { type DeliveredBefore, KnownRows } from "./known-rows.js";
 import { type NewRows, newRows } from "./new-files.js";
 import { JOB, type Settings } from "./settings.js";
 import { checkApart, isIcebergTable } from "./source-place.js";
-import { type SourceFiles, sourceFiles } from "./source-version.js";
 import { columnsAfter, type Details, detailsOf, type Opened, type Watermark } from "./state.js";
 
 interface Parts {

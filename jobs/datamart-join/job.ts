@@ -1,7 +1,7 @@
 import { UserError } from "../../lib/errors.js";
 import {
   type Bounds,
-  type BoundsQuestion,
+  deliveredNear,
   fixBoundsTogether,
   fixSession,
   type IcebergCatalog,
@@ -18,7 +18,7 @@ import { backfillImpossible } from "./decision.js";
 import { type MartCommit, publishMarts } from "./iceberg-output.js";
 import { joinTree } from "./join-tree.js";
 import { type Mart, sourceOf } from "./mart.js";
-import { MartLoad, type Written } from "./mart-load.js";
+import { type Answers, MartLoad, type Questions, type Written } from "./mart-load.js";
 import { outputColumns } from "./output-columns.js";
 import { type Arguments, argumentProblems, JOB, readSettings, type Settings } from "./settings.js";
 import { type OpenSources, openSources } from "./sources.js";
@@ -203,19 +203,20 @@ class DatamartLoad {
 
   /** The outputs that there may be something to do for. */
   async #wanted(opened: Opened): Promise<MartLoad[]> {
-    const loads: { readonly load: MartLoad; readonly questions: ReadonlyMap<string, BoundsQuestion> }[] = [];
+    const loads: { readonly load: MartLoad; readonly questions: Questions }[] = [];
     for (const mart of this.#open.marts) {
       await this.#alone(mart.name, async () => {
         const load = await this.#load(mart, opened);
-        loads.push({ load, questions: load.decide() });
+        loads.push({ load, questions: await load.decide() });
       });
     }
-    const answers = await this.#bounds(loads.flatMap(({ questions }) => [...questions.values()]));
+    const answers = await this.#ask(loads.map(({ questions }) => questions));
     const wanted: MartLoad[] = [];
-    for (const { load, questions } of loads) {
+    for (const [number, { load, questions }] of loads.entries()) {
       const any = await this.#alone(load.name, async () => {
-        const own = answers ?? (await this.#bounds([...questions.values()], true)) ?? new Map();
-        return await load.look(new Map([...questions.keys()].map((table) => [table, answerOf(own, table)])));
+        const answer = answers?.[number] ?? (await this.#ask([questions], true))?.[0];
+        if (answer === undefined) throw new TypeError(`nothing was asked for ${load.name}`);
+        return await load.look(answer());
       });
       // Where nothing changed too: a timestamp file that was set by hand counts for all of them.
       if (any === true || (any === false && opened.tracker.from !== "state")) wanted.push(load);
@@ -229,12 +230,28 @@ class DatamartLoad {
   /**
    * Fixes the ends of all tables at once, before a row is read.
    *
-   * @returns by table; `undefined` when that fails for one of them, and it has to be found out for which.
+   * @returns for each of the questions a function that gives the answers, or throws what one of them fails with; `undefined` when asking fails, and
+   *   it has to be found out for which output.
    */
-  async #bounds(questions: readonly BoundsQuestion[], fails = false): Promise<Map<string, () => Bounds> | undefined> {
+  async #ask(questions: readonly Questions[], fails = false): Promise<readonly (() => Answers)[] | undefined> {
+    const bounds = questions.flatMap((one) => [...one.bounds.values()]);
+    const near = questions.flatMap((one) => [...one.near.values()]);
     try {
-      const answers = await this.#run.step("fix the bounds", () => fixBoundsTogether(questions));
-      return new Map(questions.map(({ table }, index) => [table, answers[index] as () => Bounds]));
+      const [ends, counts] = await Promise.all([
+        bounds.length === 0 ? [] : this.#run.step("fix the bounds", () => fixBoundsTogether(bounds)),
+        near.length === 0 ? [] : this.#run.step("look near the watermarks", () => deliveredNear(near)),
+      ]);
+      const endOf = new Map(bounds.map((question, index) => [question, ends[index] as () => Bounds]));
+      const countOf = new Map(near.map((question, index) => [question, counts[index]]));
+      return questions.map((asked) => () => ({
+        bounds: new Map([...asked.bounds].map(([table, question]) => [table, (endOf.get(question) as () => Bounds)()])),
+        near: new Map(
+          [...asked.near].flatMap(([table, question]): [string, number][] => {
+            const count = countOf.get(question);
+            return count === undefined ? [] : [[table, count]];
+          }),
+        ),
+      }));
     } catch (error) {
       if (fails || this.#run.signal.aborted) throw error;
       return undefined;
@@ -388,12 +405,6 @@ function nextBatchId(before: string | undefined): string {
   const micros = now > last ? now : last + 1n;
   const [whole = "", fraction = ""] = new LocalTimestamp(micros).toISOString().split(".");
   return `${whole}.${fraction.padEnd(6, "0")}Z`;
-}
-
-function answerOf(answers: ReadonlyMap<string, () => Bounds>, table: string): Bounds {
-  const answer = answers.get(table);
-  if (answer === undefined) throw new TypeError(`the bounds of ${table} weren't asked for`);
-  return answer();
 }
 
 function fromEntries<T, V>(entries: ReadonlyMap<string, T>, value: (item: T) => V): Record<string, V> {

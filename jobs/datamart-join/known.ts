@@ -1,4 +1,4 @@
-import { rowHash } from "../../lib/glue/incremental/index.js";
+import { columnsOf, type DeliveredRow, rowHash, writtenFiles } from "../../lib/glue/incremental/index.js";
 import * as f from "../../lib/spark/functions/index.js";
 import {
   and,
@@ -10,7 +10,7 @@ import {
   type StructType,
   types,
 } from "../../lib/spark/index.js";
-import { hadoopReadPath } from "../../lib/storage/index.js";
+import { hadoopReadPath, type ObjectStore } from "../../lib/storage/index.js";
 import { hopsToGroup } from "./join-tree.js";
 import { groupId, type Mart, matchColumns, type Source, sourceOf } from "./mart.js";
 import { GROUP_ID } from "./output-columns.js";
@@ -26,8 +26,14 @@ import { GROUP_ID } from "./output-columns.js";
 const TABLE = "tbl";
 const TIME = "time";
 const HASH = "hash";
-/** Files are parted by table, so that their footers tell how many rows each has. */
+/**
+ * Files are parted by table, so that their footers tell how many rows each has, and the rows that count as delivered lie apart: there are few of
+ * them, which need no Spark operation to be read.
+ */
 const PART = "part";
+const COUNTED = "-counted";
+/** Delivered rows of all tables that are read here. */
+const MOST_READ_HERE = 100_000;
 
 interface KnownColumn {
   readonly name: string;
@@ -71,16 +77,54 @@ export function knownRows(mart: Mart, table: string, rows: DataFrame, counts: bo
     ...knownColumns(mart).map((one) =>
       (one.table === table ? f.col(quoteName(one.column)) : f.lit(null).cast(one.dataType)).as(one.name),
     ),
-    number.as(PART),
+    (typeof counts === "boolean"
+      ? f.lit(partName(mart, table, counts))
+      : f.when(counts, f.lit(partName(mart, table, true))).otherwise(f.lit(partName(mart, table, false)))
+    ).as(PART),
   );
 }
 
 /** For {@link writeParquet}. */
 export const KNOWN_PARTS = { partitionBy: [PART] } as const;
 
-/** Where the rows of a table are in a dataset. */
-export function partOf(mart: Mart, table: string): string {
-  return `${PART}=${mart.tree.tables.indexOf(table)}`;
+/**
+ * Where rows of a table are in a dataset.
+ *
+ * @param counted those that count as delivered, else the others.
+ */
+export function partOf(mart: Mart, table: string, counted: boolean): string {
+  return `${PART}=${partName(mart, table, counted)}`;
+}
+
+function partName({ tree }: Mart, table: string, counted: boolean): string {
+  return `${tree.tables.indexOf(table)}${counted ? COUNTED : ""}`;
+}
+
+/**
+ * The delivered rows of each table, read without a Spark operation.
+ *
+ * @param folders of the datasets.
+ * @returns `undefined` when they are too many.
+ */
+export async function deliveredHere(
+  store: ObjectStore,
+  mart: Mart,
+  folders: readonly string[],
+): Promise<ReadonlyMap<string, readonly DeliveredRow[]> | undefined> {
+  const files = (await Promise.all(folders.map((folder) => writtenFiles(store, folder)))).flat();
+  const delivered = new Map<string, readonly DeliveredRow[]>();
+  let left = MOST_READ_HERE;
+  for (const table of mart.tree.tables) {
+    const own = files.filter(({ uri }) => uri.includes(`/${partOf(mart, table, true)}/`));
+    const rows = await columnsOf(store, own, [TIME, HASH], left);
+    if (rows === undefined) return undefined;
+    left -= rows.length;
+    delivered.set(
+      table,
+      rows.map((row) => ({ time: row[TIME] as bigint, hash: row[HASH] as string })),
+    );
+  }
+  return delivered;
 }
 
 export function readKnown(spark: SparkSession, mart: Mart, folders: readonly string[]): DataFrame {
@@ -160,7 +204,8 @@ export function consolidated(mart: Mart, known: DataFrame, keepFrom: (table: str
   });
   const [first, ...rest] = parts;
   const all = first === undefined ? known.where(f.lit(false)) : rest.reduce((sum, one) => sum.union(one), first);
-  return all.withColumn(PART, f.col(TABLE));
+  const counted = f.when(f.col(HASH).isNotNull(), f.lit(COUNTED)).otherwise(f.lit(""));
+  return all.withColumn(PART, f.concat(f.col(TABLE).cast("string"), counted));
 }
 
 function ofTable(mart: Mart, table: string, known: DataFrame): DataFrame {

@@ -1,6 +1,8 @@
 import {
   type Bounds,
   type BoundsQuestion,
+  type NearQuestion,
+  nearQuestion,
   rowsWithin,
   storedSchema,
   undelivered,
@@ -11,13 +13,28 @@ import type { DataFrame, SparkSession } from "../../lib/spark/index.js";
 import { type Batch, canonicalUri, childUri, formatTrackerTime } from "../../lib/storage/index.js";
 import { type Circumstances, type Decision, decide, microsOf, schemaChanges, typesAfter } from "./decision.js";
 import type { MartCommit } from "./iceberg-output.js";
-import { deliveredOf } from "./known.js";
+import { deliveredHere, deliveredOf } from "./known.js";
 import { sourceOf } from "./mart.js";
 import { changedRows, knownBefore, MartWriter } from "./mart-writer.js";
 import { storedNames } from "./output-columns.js";
 import { joinedRows, touchedGroups } from "./plans.js";
 import type { Settings } from "./settings.js";
-import type { MartDetails, Opened, Watermark } from "./state.js";
+import { knownFolders, type MartDetails, type Opened, type Watermark } from "./state.js";
+
+/** What has to be asked of the source before it is known whether there is something to do, by table. */
+export interface Questions {
+  /** Of each table that may have news. */
+  readonly bounds: ReadonlyMap<string, BoundsQuestion>;
+  /** Of those whose delivered rows are few. */
+  readonly near: ReadonlyMap<string, NearQuestion>;
+}
+
+/** What the source said. */
+export interface Answers {
+  readonly bounds: ReadonlyMap<string, Bounds>;
+  /** How many rows each table has near its watermark, where all of them are delivered. */
+  readonly near: ReadonlyMap<string, number>;
+}
 
 /** What an output's part of a batch comes to. */
 export interface Written {
@@ -46,7 +63,8 @@ export class MartLoad {
   readonly #parts: MartLoadParts;
   readonly #report: TableReport;
   #decision: Decision = { kind: "everything", reason: "" };
-  #bounds: ReadonlyMap<string, Bounds> = new Map();
+  #asked: Questions = { bounds: new Map(), near: new Map() };
+  #answers: Answers = { bounds: new Map(), near: new Map() };
   /** Rows that may count as changed, by table. */
   #fresh: ReadonlyMap<string, DataFrame> = new Map();
   #counts = { inserted: 0n, deleted: 0n };
@@ -61,8 +79,8 @@ export class MartLoad {
     return this.#parts.mart.name;
   }
 
-  /** Decides what to load. Returns what has to be asked of the source first, by table. */
-  decide(): ReadonlyMap<string, BoundsQuestion> {
+  /** Decides what to load. Returns what has to be asked of the source first. */
+  async decide(): Promise<Questions> {
     const { mart, opened } = this.#parts;
     const circumstances = { ...this.#parts, warn: this.#warn.bind(this) };
     const { told, anew } = schemaChanges(circumstances);
@@ -74,28 +92,59 @@ export class MartLoad {
     this.#report.stateBefore = this.#told(opened.state?.watermark?.[mart.name] ?? {});
     this.#report.stateAfter = this.#report.stateBefore;
     const decision = this.#decision;
-    if (decision.kind === "range") return new Map();
-    return new Map(
-      [...mart.sources].flatMap(([table, { rows, clock }]): [string, BoundsQuestion][] => {
-        const from = decision.kind === "changes" ? decision.from(table) : undefined;
-        return clock === undefined ? [] : [[table, { source: rows, clock, from, table }]];
-      }),
-    );
+    if (decision.kind === "range") return this.#asked;
+    const bounds = [...mart.sources].flatMap(([table, { rows, clock }]): [string, BoundsQuestion][] => {
+      const from = decision.kind === "changes" ? decision.from(table) : undefined;
+      return clock === undefined || this.#isUnchanged(table) ? [] : [[table, { source: rows, clock, from, table }]];
+    });
+    this.#asked = { bounds: new Map(bounds), near: await this.#nearQuestions(bounds.map(([table]) => table)) };
+    return this.#asked;
+  }
+
+  /** Whether a table has the very same files as before the last batch read it, all news of which that batch took. */
+  #isUnchanged(table: string): boolean {
+    const decision = this.#decision;
+    if (decision.kind !== "changes" || !decision.known) return false;
+    const version = this.#versionOf(table);
+    return version !== undefined && version === this.#parts.before?.sources?.[table];
+  }
+
+  /** With the lookback: a longer one may find rows in the same files that came late once. */
+  #versionOf(table: string): string | undefined {
+    const { mart, settings } = this.#parts;
+    const { version } = sourceOf(mart, table);
+    return version === undefined ? undefined : `${version} lookback ${settings.lookback}`;
+  }
+
+  async #nearQuestions(tables: readonly string[]): Promise<Map<string, NearQuestion>> {
+    const { mart, opened, context } = this.#parts;
+    const decision = this.#decision;
+    const questions = new Map<string, NearQuestion>();
+    if (decision.kind !== "changes" || !decision.known || tables.length === 0) return questions;
+    const delivered = await deliveredHere(context.storage, mart, knownFolders(opened.state, mart.name));
+    for (const table of tables) {
+      const { rows: source, schema, clock } = sourceOf(mart, table);
+      const [from, watermark] = [decision.from(table), decision.since(table)];
+      if (clock === undefined || from === undefined || watermark === undefined) continue;
+      const question = nearQuestion({ source, schema, clock }, from, watermark, delivered?.get(table) ?? []);
+      if (delivered !== undefined && question !== undefined) questions.set(table, question);
+    }
+    return questions;
   }
 
   /** Looks whether there is something to do, without writing anything. */
-  async look(bounds: ReadonlyMap<string, Bounds>): Promise<boolean> {
+  async look(answers: Answers): Promise<boolean> {
     const { context, mart, run, opened } = this.#parts;
-    this.#bounds = bounds;
+    this.#answers = answers;
     this.#tellBounds();
     const decision = this.#decision;
     if (decision.kind !== "everything") {
       this.#fresh = this.#candidates();
       const before = opened.state?.watermark?.[mart.name];
       const newer = [...this.#fresh.keys()].some((table) => {
-        const { to } = bounds.get(table) ?? {};
+        const { to } = answers.bounds.get(table) ?? {};
         const time = microsOf(before?.[table]?.time);
-        return to !== undefined && (time === undefined || to > time);
+        return answers.near.has(table) || (to !== undefined && (time === undefined || to > time));
       });
       // Rows that are newer than all that was delivered are news; others may be those that were delivered.
       const certain = decision.kind === "range" || !decision.known || newer;
@@ -155,7 +204,10 @@ export class MartLoad {
     const { mart, context } = this.#parts;
     const full = this.#decision.kind === "everything";
     const seen: Record<string, bigint> = {};
-    for (const [table, { rows, later, withoutTime }] of this.#bounds) {
+    for (const table of mart.sources.keys()) {
+      if (this.#isUnchanged(table)) context.log.warn(`${mart.name}: no new rows in ${table}, which has the same files`);
+    }
+    for (const [table, { rows, later, withoutTime }] of this.#answers.bounds) {
       const { incrementalColumn, shortName } = sourceOf(mart, table).configuration;
       if (full || rows + later > 0n) seen[shortName] = rows + later;
       this.#report.read += Number(rows + later);
@@ -195,8 +247,15 @@ export class MartLoad {
     if (decision.kind === "range") {
       return rowsWithin(rows, clock, { from: decision.from, to: decision.to, withoutTime: false });
     }
-    const bounds = this.#bounds.get(table);
+    const bounds = this.#answers.bounds.get(table);
     if (bounds === undefined || bounds.rows + bounds.later === 0n) return undefined;
+    const near = this.#answers.near.get(table);
+    const asked = this.#asked.near.get(table);
+    if (near !== undefined && asked !== undefined) {
+      // Nothing is to be held against what was delivered: what is later was not.
+      if (bounds.rows + bounds.later <= BigInt(near)) return undefined;
+      return rowsWithin(rows, clock, { from: asked.to + 1n, to: undefined, withoutTime: false });
+    }
     // Rows of the future are taken at once: a joined row can't be left out without tearing its groups.
     const from = decision.from(table);
     const window =
@@ -260,7 +319,7 @@ export class MartLoad {
   #timeAfter(table: string): bigint | undefined {
     const decision = this.#decision;
     const { opened, mart } = this.#parts;
-    const to = this.#bounds.get(table)?.to;
+    const to = this.#answers.bounds.get(table)?.to;
     if (decision.kind === "everything") return to;
     const before =
       decision.kind === "changes"
@@ -290,8 +349,14 @@ export class MartLoad {
 
   #details(commit: MartCommit | undefined): MartDetails {
     const { mart, definition, settings, before, context } = this.#parts;
+    const versions = [...mart.sources.keys()].flatMap((table) => {
+      const version = this.#versionOf(table);
+      return version === undefined ? [] : [[table, version] as const];
+    });
     return {
       definition,
+      // A part that is loaded again says nothing of the rest.
+      sources: this.#decision.kind === "range" ? (before?.sources ?? {}) : Object.fromEntries(versions),
       schemas: Object.fromEntries([...mart.sources].map(([table, { schema }]) => [table, storedSchema(schema)])),
       names: storedNames(mart.columns),
       types: typesAfter(mart.columns, before, settings.format, this.#decision.kind === "everything"),

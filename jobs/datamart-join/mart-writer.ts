@@ -104,7 +104,7 @@ export class MartWriter {
     const plan = changedRows(mart, changed, decision);
     const { rows } = await run.step("write the changes", () => this.#store(plan, folder, KNOWN_PARTS));
     for (const table of rows === 0n ? [] : changed.keys()) {
-      const count = await countParquetRows(context.storage, `${folder}/${partOf(mart, table)}`);
+      const count = await countParquetRows(context.storage, `${folder}/${partOf(mart, table, countsAs(decision))}`);
       if (count > 0n) counts[table] = Number(count);
     }
     return counts;
@@ -127,7 +127,7 @@ export class MartWriter {
     const [folder, emptiedFolder] = [this.#rowsFolder, this.#emptiedFolder];
     const plan = touchedGroups(mart, tables, changes, knownBefore(this.#parts));
     let touched = plan;
-    let touchedFolder = `${changesFolder}/${partOf(mart, mart.tree.groupTable)}`;
+    let touchedFolder = `${changesFolder}/${partOf(mart, mart.tree.groupTable, countsAs(this.#work.decision))}`;
     let count: bigint | undefined;
     if (!groupsAreKnown(mart, tables)) {
       // Stored, so that what follows goes by the same groups.
@@ -225,9 +225,12 @@ export class MartWriter {
 
 /** Changed rows of all tables in the form in which they are kept. */
 export function changedRows(mart: Mart, changed: ReadonlyMap<string, DataFrame>, decision: Decision): DataFrame {
-  // What is loaded again by request may come with the next run once more.
-  const counts = decision.kind !== "range";
-  return unionOf([...changed].map(([table, rows]) => knownRows(mart, table, rows, counts)));
+  return unionOf([...changed].map(([table, rows]) => knownRows(mart, table, rows, countsAs(decision))));
+}
+
+/** Whether changed rows count as delivered: what is loaded again by request may come with the next run once more. */
+function countsAs(decision: Decision): boolean {
+  return decision.kind !== "range";
 }
 
 /** What is known of rows from earlier batches. */

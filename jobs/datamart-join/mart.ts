@@ -11,6 +11,8 @@ export interface Source {
   readonly schema: StructType;
   /** `undefined`: the table has no incremental column. */
   readonly clock: Clock | undefined;
+  /** Of its files, the same as long as they are the very same ones; `undefined`: they can't be looked at. */
+  readonly version: string | undefined;
   /** All its rows, as a plan. */
   readonly rows: DataFrame;
 }

@@ -1,5 +1,5 @@
 import { ExitCode, UserError } from "../../lib/errors.js";
-import { clockOf, findColumn } from "../../lib/glue/incremental/index.js";
+import { clockOf, findColumn, sourceFiles } from "../../lib/glue/incremental/index.js";
 import type { CatalogEntry, JobContext } from "../../lib/glue/index.js";
 import { sideBySide } from "../../lib/glue/side-by-side.js";
 import type { SparkSession } from "../../lib/spark/index.js";
@@ -64,7 +64,7 @@ export async function openSources(
       const described = configuration.tables.get(table);
       if (entry === undefined || described === undefined) return;
       try {
-        sources.set(table, await openSource(spark, entry, described));
+        sources.set(table, await openSource(context, spark, entry, described));
       } catch (error) {
         failures.set(table, error);
       }
@@ -75,14 +75,20 @@ export async function openSources(
   return { marts, sources, failures };
 }
 
-async function openSource(spark: SparkSession, entry: CatalogEntry, described: TableConfiguration): Promise<Source> {
+async function openSource(
+  { storage }: JobContext<unknown>,
+  spark: SparkSession,
+  entry: CatalogEntry,
+  described: TableConfiguration,
+): Promise<Source> {
   const rows = await entry.read(spark);
-  const schema = await rows.schema();
+  const [schema, names] = await Promise.all([rows.schema(), rows.inputFiles()]);
   const key = described.key.map((name) => findColumn(schema, name) ?? name);
   return {
     configuration: { ...described, key },
     schema,
     clock: clockOf(schema, described.incrementalColumn, described.name),
+    version: (await sourceFiles(names, storage))?.version,
     rows,
   };
 }

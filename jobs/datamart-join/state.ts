@@ -22,6 +22,8 @@ export type MartDetails = {
   /** Where the last batch went, see `canonicalUri`. */
   readonly output: string;
   readonly format: "parquet" | "iceberg";
+  /** The files of each table before its rows were read for the last batch, see `Source.version`, and the lookback then. */
+  readonly sources?: { readonly [table: string]: string };
   /** The run whose batch was the last with something of this output. */
   readonly runId: string;
 };

@@ -71,15 +71,33 @@ export async function textsOf(
   name: string,
   most: number,
 ): Promise<ReadonlySet<string> | undefined> {
+  const rows = await columnsOf(store, files, [name], most);
+  return rows === undefined ? undefined : new Set(rows.map((row) => row[name] as string));
+}
+
+/**
+ * Some columns of the rows of Parquet files, as Spark wrote them for us: texts and whole numbers.
+ *
+ * @param most rows that are read here.
+ * @returns a BIGINT as `bigint`, NULL as `null` or `undefined`; `undefined` for all when there are more, or only Spark can read them.
+ */
+export async function columnsOf(
+  store: ObjectStore,
+  files: readonly StoredFile[],
+  names: readonly string[],
+  most: number,
+): Promise<readonly Readonly<Record<string, unknown>>[] | undefined> {
   try {
     const opened = await mapSideBySide(files, FILES_AT_ONCE, (file) => openParquet(store, file));
     const rows = opened.reduce((sum, { metadata }) => sum + metadata.num_rows, 0n);
     if (rows > BigInt(most)) return undefined;
-    const texts = new Set<string>();
-    await mapSideBySide(opened, FILES_AT_ONCE, async (parquet) => {
-      for (const row of await parquetReadObjects({ ...parquet, columns: [name] })) texts.add(row[name] as string);
-    });
-    return texts;
+    const columns = [...names];
+    const read = await mapSideBySide(
+      opened,
+      FILES_AT_ONCE,
+      async (parquet) => await parquetReadObjects({ ...parquet, columns }),
+    );
+    return read.flat();
   } catch {
     return undefined;
   }

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
-import type { StoredFile } from "../../lib/glue/incremental/index.js";
-import { mapSideBySide } from "../../lib/glue/side-by-side.js";
-import type { ObjectStore } from "../../lib/storage/index.js";
+import type { ObjectStore } from "../../storage/index.js";
+import { mapSideBySide } from "../side-by-side.js";
+import type { StoredFile } from "./parquet-files.js";
 
 const MOST_FILES = 500;
 const FILES_AT_ONCE = 8;
