@@ -165,23 +165,19 @@ export function groupsOf(mart: Mart, changes: DataFrame): DataFrame {
   );
 }
 
-/** Where changed rows of a table lead, and where they led before, as columns `f0...`. */
+/** Where changed rows of a table lead, and where they led before, as columns `f0...`; the same may come more than once. */
 export function leadsOf(mart: Mart, table: string, changes: DataFrame, before: DataFrame | undefined): DataFrame {
   const number = mart.tree.tables.indexOf(table);
   const links = linkColumns(mart, table).map((_name, index) => f.col(`l${number}_${index}`).as(`f${index}`));
   const changed = ofTable(mart, table, changes);
-  if (before === undefined || !keepsLinks(mart, table)) return changed.select(...links).distinct();
+  if (before === undefined || !keepsLinks(mart, table)) return changed.select(...links);
   const keys = linkKey(sourceOf(mart, table)).map((_name, index) => `k${number}_${index}`);
-  const wanted = changed.select(...keys.map((name) => f.col(name).as(`changed_${name}`))).distinct();
   const earlier = ofTable(mart, table, before).join(
-    wanted,
+    changed.select(...keys.map((name) => f.col(name).as(`changed_${name}`))),
     and(...keys.map((name) => f.col(name).eqTo(f.col(`changed_${name}`)))),
     "left_semi",
   );
-  return changed
-    .select(...links)
-    .union(earlier.select(...links))
-    .distinct();
+  return changed.select(...links).union(earlier.select(...links));
 }
 
 /**

@@ -36,7 +36,7 @@ export function touchedGroups(
       const values = frontier.select(
         ...hop.on.map(({ left }, index) => internal(mart, standing, left).as(`f${index}`)),
       );
-      frontier = reached(mart, hop, values.distinct());
+      frontier = reached(mart, hop, values);
       standing = hop.table;
     }
     return frontier.select(
@@ -62,7 +62,7 @@ export function groupsAreKnown(mart: Mart, tables: readonly string[]): boolean {
   return tables.every((table) => hopsToGroup(mart.tree, table).length === 0);
 }
 
-/** The rows of a table that values `f0...` lead to. */
+/** The rows of a table that values `f0...` lead to. Values may repeat: what is only looked up in them needn't be sent around to be made distinct. */
 function reached(mart: Mart, { table, on }: Hop, values: DataFrame): DataFrame {
   const condition = and(...on.map(({ right }, index) => internal(mart, table, right).eqTo(f.col(`f${index}`))));
   return internalRows(mart, table).join(values, condition, "left_semi");
@@ -112,12 +112,12 @@ function groupRows(mart: Mart, touched: DataFrame): DataFrame {
   const { groupTable } = mart.tree;
   const match = matchColumns(mart);
   const rows = internalRows(mart, groupTable).join(
-    touched.select(...match.map((_name, index) => f.col(`m${index}`))).distinct(),
+    touched.select(...match.map((_name, index) => f.col(`m${index}`))),
     and(...match.map((name, index) => internal(mart, groupTable, name).eqNullSafe(f.col(`m${index}`)))),
     "left_semi",
   );
   if (sourceOf(mart, groupTable).configuration.key.length > 0) return rows;
-  const wanted = touched.select(f.col(GROUP_ID).as("wanted")).distinct();
+  const wanted = touched.select(f.col(GROUP_ID).as("wanted"));
   return rows.join(wanted, f.col(GROUP_ID).eqTo(f.col("wanted")), "left_semi");
 }
 
