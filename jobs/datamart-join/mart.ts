@@ -31,9 +31,14 @@ export function sourceOf({ sources }: Pick<Mart, "sources">, table: string): Sou
   return source;
 }
 
-/** What a group is known by: its key as JSON, or without one SHA-256 of the row. */
-export function groupId({ configuration, schema }: Source): Column {
-  return configuration.key.length > 0 ? keyJson(schema, configuration.key) : f.sha2(rowJson(schema), 256);
+/**
+ * What a group is known by: its key as JSON, or without one SHA-256 of the row.
+ *
+ * @param column where the rows have a column of the table under another name.
+ */
+export function groupId({ configuration, schema }: Source, column?: (name: string) => Column): Column {
+  if (configuration.key.length > 0) return keyJson(schema, configuration.key, column);
+  return f.sha2(rowJson(schema, undefined, column), 256);
 }
 
 /** Columns of the group table whose values all rows of a group share, to find them by. */

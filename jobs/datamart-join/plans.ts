@@ -40,7 +40,7 @@ export function touchedGroups(
       standing = hop.table;
     }
     return frontier.select(
-      f.col(GROUP_ID),
+      groupOf(mart),
       ...matchColumns(mart).map((name, index) => internal(mart, groupTable, name).as(`m${index}`)),
     );
   });
@@ -94,7 +94,7 @@ export function joinedRows(mart: Mart, touched: DataFrame | undefined, batchId: 
   }
   return joined.select(
     ...mart.columns.map(({ table, column: name, name: output }) => internal(mart, table, name).as(output)),
-    f.col(GROUP_ID),
+    groupOf(mart),
     f.lit(batchId).as(BATCH_ID),
   );
 }
@@ -118,16 +118,19 @@ function groupRows(mart: Mart, touched: DataFrame): DataFrame {
   );
   if (sourceOf(mart, groupTable).configuration.key.length > 0) return rows;
   const wanted = touched.select(f.col(GROUP_ID).as("wanted"));
-  return rows.join(wanted, f.col(GROUP_ID).eqTo(f.col("wanted")), "left_semi");
+  return rows.join(wanted, groupOf(mart).eqTo(f.col("wanted")), "left_semi");
 }
 
-/** A table's rows with column names that no two tables share; those of the group table with their group. */
-function internalRows(mart: Mart, table: string, rows = sourceOf(mart, table).rows): DataFrame {
-  const source = sourceOf(mart, table);
-  return rows.select(
-    ...source.schema.fields.map(({ name }) => column(name).as(internalName(mart, table, name))),
-    ...(table === mart.tree.groupTable ? [groupId(source).as(GROUP_ID)] : []),
-  );
+/** A table's rows with column names that no two tables share. */
+function internalRows(mart: Mart, table: string): DataFrame {
+  const { rows, schema } = sourceOf(mart, table);
+  return rows.select(...schema.fields.map(({ name }) => column(name).as(internalName(mart, table, name))));
+}
+
+/** The group of rows that hold those of the group table. To be asked for last: it takes Spark longer than to find the few rows that are wanted. */
+function groupOf(mart: Mart): Column {
+  const { groupTable } = mart.tree;
+  return groupId(sourceOf(mart, groupTable), (name) => internal(mart, groupTable, name)).as(GROUP_ID);
 }
 
 /** Touched groups that have no rows now; with a key its columns say which they are. */

@@ -264,15 +264,17 @@ const JSON_OPTIONS = {
  * column that was added since and is NULL changes nothing.
  *
  * @param names of the columns; default: all of them.
+ * @param column where the rows have a column of that name under another.
  */
 export function rowJson(
   schema: IdentityShape["schema"],
   names: readonly string[] = schema.fields.map(({ name }) => name),
+  column: (name: string) => Column = byName,
 ): Column {
   const columns = names
     .map((name) => ({ name, folded: name.toLowerCase() }))
     .toSorted((a, b) => (a.folded < b.folded ? -1 : 1))
-    .map(({ name, folded }) => f.col(quoteName(name)).as(folded));
+    .map(({ name, folded }) => column(name).as(folded));
   return f.to_json(f.struct(...columns), JSON_OPTIONS);
 }
 
@@ -284,7 +286,11 @@ const ESCAPED = '["\\\\\\x00-\\x1f]';
  * {@link rowJson} of a key. Texts and whole numbers are put together by hand, which takes Spark less time than `to_json`: a key is made for
  * every row of a table.
  */
-export function keyJson(schema: StructType, names: readonly string[]): Column {
+export function keyJson(
+  schema: StructType,
+  names: readonly string[],
+  column: (name: string) => Column = byName,
+): Column {
   const fields = names
     .flatMap((name) => schema.fields.filter((field) => field.name === name))
     .toSorted((a, b) => (a.name.toLowerCase() < b.name.toLowerCase() ? -1 : 1));
@@ -292,9 +298,8 @@ export function keyJson(schema: StructType, names: readonly string[]): Column {
   const isPlain = fields.every(
     (field) => !/["\\]/.test(field.name) && (isText(field) || WHOLE_NUMBERS.has(field.dataType.kind)),
   );
-  const json = rowJson(schema, names);
+  const json = rowJson(schema, names, column);
   if (!isPlain || fields.length !== names.length) return json;
-  const column = (name: string) => f.col(quoteName(name));
   // NULL for NULL, which concat_ws leaves out as to_json does.
   const parts = fields.map((field) => {
     const quote = isText(field) ? '"' : "";
@@ -305,6 +310,10 @@ export function keyJson(schema: StructType, names: readonly string[]): Column {
   return fields
     .filter(isText)
     .reduce((rest, { name }) => f.when(column(name).rlike(ESCAPED), json).otherwise(rest), plain);
+}
+
+function byName(name: string): Column {
+  return f.col(quoteName(name));
 }
 
 /** SHA-256 of {@link rowJson}. */
