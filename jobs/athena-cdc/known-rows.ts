@@ -4,6 +4,7 @@ import {
   type Clock,
   copyDelivered,
   deliveredRows,
+  filesSince,
   fitted,
   type IcebergCatalog,
   identities,
@@ -12,6 +13,7 @@ import {
   type RowShape,
   readAttempt,
   readDelivered,
+  type StoredFile,
   schemaText,
   shapeThen,
   storedSchema,
@@ -23,6 +25,9 @@ import type { DataFrame, SparkSession } from "../../lib/spark/index.js";
 import type { Batch, ObjectStore } from "../../lib/storage/index.js";
 import { micros } from "./decision.js";
 import { detailsOf, type State, type Watermark } from "./state.js";
+
+/** Bytes of the files that are kept as copies. */
+const MOST_COPIED = 16 * 1024 * 1024;
 
 type TimedShape = RowShape & { readonly clock: Clock };
 
@@ -95,9 +100,13 @@ export class KnownRows {
     },
   ): Promise<Kept> {
     const alone = before === undefined || (before.until !== undefined && from > before.until);
-    const copies = anyRows && alone ? await this.#copy(batch, from) : undefined;
+    const files = anyRows
+      ? await filesSince(this.#storage, await writtenFiles(this.#storage, batch.attempt), this.#shape.clock, from)
+      : [];
+    const copies = files.length > 0 && alone ? await this.#copy(batch, files, from) : undefined;
     if (copies !== undefined) return copies;
-    const attempt = anyRows ? readAttempt(this.#spark, batch.attempt, this.#shape.schema) : undefined;
+    const near = files.length > 0 ? files.map(({ uri }) => uri) : batch.attempt;
+    const attempt = anyRows ? readAttempt(this.#spark, near, this.#shape.schema) : undefined;
     const written = few ? attempt?.coalesce(1) : attempt;
     const rows = { written, shape: this.#shape, from, before: before?.rows };
     return await keepDelivered(rows, this.#storage, batch.deliveredFolder);
@@ -122,9 +131,9 @@ export class KnownRows {
   }
 
   /** @returns `undefined` where that had better be done by Spark. */
-  async #copy(batch: Batch<Watermark>, from: bigint): Promise<Kept | undefined> {
-    const files = await writtenFiles(this.#storage, batch.attempt);
-    const times = areSmall(files) ? await timesOf(this.#storage, files, this.#shape.clock) : undefined;
+  async #copy(batch: Batch<Watermark>, files: readonly StoredFile[], from: bigint): Promise<Kept | undefined> {
+    const small = areSmall(files, MOST_COPIED);
+    const times = small ? await timesOf(this.#storage, files, this.#shape.clock) : undefined;
     if (times === undefined) return undefined;
     const near = times.filter((time) => time !== null && time >= from);
     return { folder: await copyDelivered(files, this.#storage, batch.deliveredFolder), rows: BigInt(near.length) };

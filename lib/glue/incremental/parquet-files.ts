@@ -60,6 +60,30 @@ export async function timesOf(
 }
 
 /**
+ * Those of some Parquet files that may have rows of a time or later ones: the others' footers say that theirs are all earlier.
+ *
+ * @param time microseconds since 1970.
+ */
+export async function filesSince(
+  store: ObjectStore,
+  files: readonly StoredFile[],
+  clock: Clock,
+  time: bigint,
+): Promise<readonly StoredFile[]> {
+  if (clock.kind !== "timestamp" && clock.kind !== "timestamp_ntz") return files;
+  const reach = await mapSideBySide(files, FILES_AT_ONCE, async (file) => {
+    const { metadata } = await openParquet(store, file);
+    return metadata.row_groups.some(({ columns, num_rows }) => {
+      const column = columns.find(({ meta_data }) => meta_data?.path_in_schema.join(".") === clock.name)?.meta_data;
+      const latest = column?.statistics?.max_value;
+      if (typeof latest === "bigint") return latest >= time;
+      return column?.statistics?.null_count !== num_rows;
+    });
+  });
+  return files.filter((_file, index) => reach[index]);
+}
+
+/**
  * The different values of a text column of Parquet files.
  *
  * @param most rows that are read here.
@@ -145,6 +169,10 @@ async function openParquet(store: ObjectStore, { uri, size }: StoredFile, whole 
     byteLength: size,
     slice: async (from: number, to = size) => all?.slice(from, to) ?? (await bytes(from, to)),
   };
-  const metadata = await parquetMetadataAsync(file, { initialFetchSize: FOOTER_BYTES, geoparquet: false });
+  const metadata = await parquetMetadataAsync(file, {
+    initialFetchSize: FOOTER_BYTES,
+    geoparquet: false,
+    parsers: AS_MICROS,
+  });
   return { file, metadata };
 }

@@ -142,6 +142,30 @@ describe("athena-cdc", () => {
     expect(await s.loaded("crowd")).toEqual(await s.source("crowd"));
   });
 
+  test("of a great load only the files that reach the watermark are kept", async () => {
+    const files = (folder: string) =>
+      readdirSync(join(s.folder, folder), { recursive: true, encoding: "utf8" }).filter((name) =>
+        name.endsWith(".parquet"),
+      );
+    const time = "TIMESTAMP'2026-03-01 10:00:00' + make_interval(0, 0, 0, 0, 0, 0, id)";
+    await s.sql(
+      "spread",
+      "CREATE TABLE $t (id BIGINT, v STRING, updated_at TIMESTAMP) USING parquet",
+      `INSERT INTO $t SELECT /*+ REPARTITION(20) */ id, 'v', ${time} FROM range(200)`,
+    );
+    expect((await s.load("spread")).inserted).toBe(200);
+    expect(files("out/spread").length).toBeGreaterThan(1);
+    expect(files("cdc/_glue_connect/athena-cdc/delivered/spread")).toHaveLength(1);
+    // One that equals the last one, and one with its time.
+    await s.sql(
+      "spread",
+      `INSERT INTO $t SELECT 199, v, ${time.replace("id)", "199)")} FROM VALUES ('v'), ('w') AS r (v)`,
+    );
+    expect((await s.load("spread")).inserted).toBe(2);
+    expect((await s.load("spread")).inserted).toBe(0);
+    expect(await s.loaded("spread")).toEqual(await s.source("spread"));
+  });
+
   test("late rows come within the lookback and not beyond it, also when it grows", async () => {
     await s.table("late", "(1, 'a', TIMESTAMP'2026-03-01 10:00:00'), (2, 'b', TIMESTAMP'2026-03-01 09:30:00')");
     await s.load("late", "--lookback", "1h");

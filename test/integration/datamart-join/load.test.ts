@@ -32,6 +32,16 @@ describe("datamart-join", () => {
     expect(nothing.joined).toMatchObject({ inserted: 0, reason: "no rows since the last run" });
     expect(nothing.report.table(s.database).hasChanges).toBe(false);
     expect(s.files("joined")).toEqual(before);
+    // The very same files aren't read, and the same rows in other files aren't held against the delivered ones by Spark.
+    const asked = (report: typeof nothing.report) =>
+      report.steps.map(({ name }) => name).filter((name) => /bounds|watermarks|look for|write/.test(name));
+    expect(asked(nothing.report)).toEqual([]);
+    s.put("settlement_transaction");
+    s.put("account");
+    const rewritten = await s.load();
+    expect(rewritten.joined).toMatchObject({ inserted: 0, reason: "no rows since the last run" });
+    expect(asked(rewritten.report)).toEqual(["fix the bounds", "look near the watermarks"]);
+    expect(s.files("joined")).toEqual(before);
 
     const changes: readonly (readonly [Parameters<typeof s.put>[0], TestRow, string[]])[] = [
       ["account", ["a1", "Anna", at(20)], ["t1", "t2", "t3", "t4"]],
