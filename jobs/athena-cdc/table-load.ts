@@ -85,6 +85,8 @@ export class TableLoad {
   readonly #report: TableReport;
   readonly #name: string;
   #version: string | null = null;
+  /** When Spark was asked for the source's files, milliseconds since 1970. */
+  #listedAt = 0;
   /** The source's files, where they can be looked at. */
   #files: SourceFiles | undefined;
   /** What new files bring, where nothing else has to be looked at. */
@@ -121,6 +123,7 @@ export class TableLoad {
     if (clock === undefined)
       this.#warn("NO_UPDATED_AT", "there is no column updated_at; the table is loaded as a whole each time");
 
+    this.#listedAt = Date.now();
     const files = await step("list the files", () => source.inputFiles());
     await checkApart(entry, files, this.#folder, spark, this.#context.storage);
     const batches = this.#batches(shape);
@@ -246,7 +249,9 @@ export class TableLoad {
   }
 
   async #sourceVersion(names: readonly string[], { key }: RowShape): Promise<string | null> {
-    const files = await this.#run.step("look at the files", () => sourceFiles(names, this.#context.storage));
+    const files = await this.#run.step("look at the files", () =>
+      sourceFiles(names, this.#context.storage, this.#listedAt),
+    );
     this.#files = files;
     return files === undefined ? null : [files.version, `lookback ${this.#settings.lookback}`, ...key].join(" ");
   }

@@ -1,6 +1,7 @@
 import { UserError } from "../../lib/errors.js";
 import {
   type Bounds,
+  type BoundsQuestion,
   deliveredNear,
   fixBoundsTogether,
   fixSession,
@@ -235,17 +236,23 @@ class DatamartLoad {
    */
   async #ask(questions: readonly Questions[], fails = false): Promise<readonly (() => Answers)[] | undefined> {
     const bounds = questions.flatMap((one) => [...one.bounds.values()]);
-    const near = questions.flatMap((one) => [...one.near.values()]);
     try {
-      const [ends, counts] = await Promise.all([
-        bounds.length === 0 ? [] : this.#run.step("fix the bounds", () => fixBoundsTogether(bounds)),
-        near.length === 0 ? [] : this.#run.step("look near the watermarks", () => deliveredNear(near)),
-      ]);
-      const endOf = new Map(bounds.map((question, index) => [question, ends[index] as () => Bounds]));
+      const ends = bounds.length === 0 ? [] : await this.#run.step("fix the bounds", () => fixBoundsTogether(bounds));
+      const endOf = new Map<BoundsQuestion | undefined, () => Bounds>(
+        bounds.map((question, index) => [question, ends[index] as () => Bounds]),
+      );
+      const boundsOf = ({ bounds }: Questions) =>
+        new Map([...bounds].map(([table, question]) => [table, (endOf.get(question) as () => Bounds)()]));
+      // Only then: the watermark goes as far as the bounds do, so every row up to there has to be in what is looked at later.
+      const near = questions.flatMap((one) =>
+        [...one.near].flatMap(([table, question]) => (hasRows(endOf.get(one.bounds.get(table))) ? [question] : [])),
+      );
+      const counts =
+        near.length === 0 ? [] : await this.#run.step("look near the watermarks", () => deliveredNear(near));
       const countOf = new Map(near.map((question, index) => [question, counts[index]]));
       return questions.map((asked) => () => ({
-        bounds: new Map([...asked.bounds].map(([table, question]) => [table, (endOf.get(question) as () => Bounds)()])),
-        near: new Map(
+        bounds: boundsOf(asked),
+        delivered: new Map(
           [...asked.near].flatMap(([table, question]): [string, number][] => {
             const count = countOf.get(question);
             return count === undefined ? [] : [[table, count]];
@@ -405,6 +412,16 @@ function nextBatchId(before: string | undefined): string {
   const micros = now > last ? now : last + 1n;
   const [whole = "", fraction = ""] = new LocalTimestamp(micros).toISOString().split(".");
   return `${whole}.${fraction.padEnd(6, "0")}Z`;
+}
+
+/** Bounds that fail are told of where they are asked for. */
+function hasRows(bounds: (() => Bounds) | undefined): boolean {
+  try {
+    const { rows, later } = bounds?.() ?? { rows: 0n, later: 0n };
+    return rows + later > 0n;
+  } catch {
+    return false;
+  }
 }
 
 function fromEntries<T, V>(entries: ReadonlyMap<string, T>, value: (item: T) => V): Record<string, V> {

@@ -33,7 +33,7 @@ export interface Questions {
 export interface Answers {
   readonly bounds: ReadonlyMap<string, Bounds>;
   /** How many rows each table has near its watermark, where all of them are delivered. */
-  readonly near: ReadonlyMap<string, number>;
+  readonly delivered: ReadonlyMap<string, number>;
 }
 
 /** What an output's part of a batch comes to. */
@@ -64,7 +64,7 @@ export class MartLoad {
   readonly #report: TableReport;
   #decision: Decision = { kind: "everything", reason: "" };
   #asked: Questions = { bounds: new Map(), near: new Map() };
-  #answers: Answers = { bounds: new Map(), near: new Map() };
+  #answers: Answers = { bounds: new Map(), delivered: new Map() };
   /** Rows that may count as changed, by table. */
   #fresh: ReadonlyMap<string, DataFrame> = new Map();
   #counts = { inserted: 0n, deleted: 0n };
@@ -109,25 +109,35 @@ export class MartLoad {
     return version !== undefined && version === this.#parts.before?.sources?.[table];
   }
 
-  /** With the lookback: a longer one may find rows in the same files that came late once. */
+  /** With the lookback: a longer one may find rows in the same files that came late once. With the columns: others may be read from them. */
   #versionOf(table: string): string | undefined {
     const { mart, settings } = this.#parts;
-    const { version } = sourceOf(mart, table);
-    return version === undefined ? undefined : `${version} lookback ${settings.lookback}`;
+    const { version, schema } = sourceOf(mart, table);
+    return version === undefined
+      ? undefined
+      : `${version} lookback ${settings.lookback} ${JSON.stringify(storedSchema(schema))}`;
+  }
+
+  /** What the next run is to find of the files. Rows without a time may have one when the table is defined otherwise: such files are read again. */
+  #versionAfter(table: string): string | undefined {
+    const { withoutTime = 0n } = this.#answers.bounds.get(table) ?? {};
+    return withoutTime > 0n || this.#timeAfter(table) === undefined ? undefined : this.#versionOf(table);
   }
 
   async #nearQuestions(tables: readonly string[]): Promise<Map<string, NearQuestion>> {
-    const { mart, opened, context } = this.#parts;
+    const { mart, opened, context, before } = this.#parts;
     const decision = this.#decision;
     const questions = new Map<string, NearQuestion>();
     if (decision.kind !== "changes" || !decision.known || tables.length === 0) return questions;
+    if (before?.sources === undefined) return questions;
     const delivered = await deliveredHere(context.storage, mart, knownFolders(opened.state, mart.name));
+    if (delivered === undefined) return questions;
     for (const table of tables) {
       const { rows: source, schema, clock } = sourceOf(mart, table);
       const [from, watermark] = [decision.from(table), decision.since(table)];
       if (clock === undefined || from === undefined || watermark === undefined) continue;
-      const question = nearQuestion({ source, schema, clock }, from, watermark, delivered?.get(table) ?? []);
-      if (delivered !== undefined && question !== undefined) questions.set(table, question);
+      const question = nearQuestion({ source, schema, clock }, from, watermark, delivered.get(table) ?? []);
+      if (question !== undefined) questions.set(table, question);
     }
     return questions;
   }
@@ -144,7 +154,7 @@ export class MartLoad {
       const newer = [...this.#fresh.keys()].some((table) => {
         const { to } = answers.bounds.get(table) ?? {};
         const time = microsOf(before?.[table]?.time);
-        return answers.near.has(table) || (to !== undefined && (time === undefined || to > time));
+        return answers.delivered.has(table) || (to !== undefined && (time === undefined || to > time));
       });
       // Rows that are newer than all that was delivered are news; others may be those that were delivered.
       const certain = decision.kind === "range" || !decision.known || newer;
@@ -249,11 +259,11 @@ export class MartLoad {
     }
     const bounds = this.#answers.bounds.get(table);
     if (bounds === undefined || bounds.rows + bounds.later === 0n) return undefined;
-    const near = this.#answers.near.get(table);
+    const delivered = this.#answers.delivered.get(table);
     const asked = this.#asked.near.get(table);
-    if (near !== undefined && asked !== undefined) {
+    if (delivered !== undefined && asked !== undefined) {
       // Nothing is to be held against what was delivered: what is later was not.
-      if (bounds.rows + bounds.later <= BigInt(near)) return undefined;
+      if (bounds.rows + bounds.later <= BigInt(delivered)) return undefined;
       return rowsWithin(rows, clock, { from: asked.to + 1n, to: undefined, withoutTime: false });
     }
     // Rows of the future are taken at once: a joined row can't be left out without tearing its groups.
@@ -350,7 +360,7 @@ export class MartLoad {
   #details(commit: MartCommit | undefined): MartDetails {
     const { mart, definition, settings, before, context } = this.#parts;
     const versions = [...mart.sources.keys()].flatMap((table) => {
-      const version = this.#versionOf(table);
+      const version = this.#versionAfter(table);
       return version === undefined ? [] : [[table, version] as const];
     });
     return {

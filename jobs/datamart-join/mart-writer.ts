@@ -14,7 +14,7 @@ import { knownFolders, knownName, type Opened, type Watermark } from "./state.js
 /** After so many datasets of known rows they are written anew, as one. */
 const MAX_KNOWN_DATASETS = 8;
 /** Groups of up to so many rows are looked at by this process. */
-const MOST_READ_HERE = 200_000;
+const MOST_GROUPS_READ = 200_000;
 
 /** What a batch is to hold. */
 export interface Work {
@@ -75,11 +75,13 @@ export class MartWriter {
     readonly delivered: Readonly<Record<string, string>>;
     readonly groups: GroupsWritten | undefined;
   }> {
-    const { mart, spark, opened } = this.#parts;
+    const { mart, spark, opened, before: details } = this.#parts;
     const { decision } = this.#work;
     const present = knownFolders(opened.state, mart.name);
     const forgets = decision.kind === "changes" && !decision.known;
-    const anew = present.length === 0 || present.length >= MAX_KNOWN_DATASETS || forgets;
+    // In datasets of an older version the rows that count as delivered don't lie apart.
+    const older = details?.sources === undefined;
+    const anew = present.length === 0 || present.length >= MAX_KNOWN_DATASETS || forgets || older;
     const name = knownName(mart.name, anew ? 0 : present.length);
     // What is to be one dataset with others is written in passing; else it is kept as it is.
     const folder = anew ? this.#workFolder("changes") : this.#batch.deliveredFolder(name);
@@ -164,7 +166,7 @@ export class MartWriter {
   async #allHaveRows(touchedFolder: string): Promise<boolean> {
     const { storage } = this.#parts.context;
     const groupsIn = async (folder: string) =>
-      textsOf(storage, await writtenFiles(storage, folder), GROUP_ID, MOST_READ_HERE);
+      textsOf(storage, await writtenFiles(storage, folder), GROUP_ID, MOST_GROUPS_READ);
     const [touched, written] = await Promise.all([groupsIn(touchedFolder), groupsIn(this.#rowsFolder)]);
     return touched !== undefined && written !== undefined && [...touched].every((id) => written.has(id));
   }

@@ -40,7 +40,7 @@ export function touchedGroups(
       standing = hop.table;
     }
     return frontier.select(
-      groupOf(mart),
+      groupOf(mart).as(GROUP_ID),
       ...matchColumns(mart).map((name, index) => internal(mart, groupTable, name).as(`m${index}`)),
     );
   });
@@ -94,7 +94,7 @@ export function joinedRows(mart: Mart, touched: DataFrame | undefined, batchId: 
   }
   return joined.select(
     ...mart.columns.map(({ table, column: name, name: output }) => internal(mart, table, name).as(output)),
-    groupOf(mart),
+    groupOf(mart).as(GROUP_ID),
     f.lit(batchId).as(BATCH_ID),
   );
 }
@@ -130,7 +130,7 @@ function internalRows(mart: Mart, table: string): DataFrame {
 /** The group of rows that hold those of the group table. To be asked for last: it takes Spark longer than to find the few rows that are wanted. */
 function groupOf(mart: Mart): Column {
   const { groupTable } = mart.tree;
-  return groupId(sourceOf(mart, groupTable), (name) => internal(mart, groupTable, name)).as(GROUP_ID);
+  return groupId(sourceOf(mart, groupTable), (name) => internal(mart, groupTable, name));
 }
 
 /** Touched groups that have no rows now; with a key its columns say which they are. */

@@ -82,13 +82,15 @@ async function openSource(
   described: TableConfiguration,
 ): Promise<Source> {
   const rows = await entry.read(spark);
-  const [schema, names] = await Promise.all([rows.schema(), rows.inputFiles()]);
+  const listedAt = Date.now();
+  // Where the files can't be told, as of a table with a million of them, the rows tell.
+  const [schema, names] = await Promise.all([rows.schema(), rows.inputFiles().catch(() => [])]);
   const key = described.key.map((name) => findColumn(schema, name) ?? name);
   return {
     configuration: { ...described, key },
     schema,
     clock: clockOf(schema, described.incrementalColumn, described.name),
-    version: (await sourceFiles(names, storage))?.version,
+    version: (await sourceFiles(names, storage, listedAt))?.version,
     rows,
   };
 }

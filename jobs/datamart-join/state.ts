@@ -22,7 +22,10 @@ export type MartDetails = {
   /** Where the last batch went, see `canonicalUri`. */
   readonly output: string;
   readonly format: "parquet" | "iceberg";
-  /** The files of each table before its rows were read for the last batch, see `Source.version`, and the lookback then. */
+  /**
+   * The files of each table before its rows were read for the last batch that wasn't a backfill, see `Source.version`, with what else tells whether
+   * they have news. A table isn't named whose files have to be read again in any case. States of older versions have none.
+   */
   readonly sources?: { readonly [table: string]: string };
   /** The run whose batch was the last with something of this output. */
   readonly runId: string;

@@ -12,7 +12,7 @@ export interface DeliveredRow {
   readonly hash: string;
 }
 
-/** Rows of a table near its watermark, all of which may be delivered. */
+/** Asks whether all rows that a table has near its watermark are delivered. */
 export interface NearQuestion {
   readonly source: DataFrame;
   readonly schema: StructType;

@@ -18,22 +18,34 @@ export interface SourceFiles {
   readonly marks: readonly string[];
 }
 
+/** How much earlier than it was a file's time may be told: whole seconds on S3, and the tick of a disk's clock. */
+const CLOCK_SLACK_MS = { s3: 2_000, file: 20 };
+
 /**
  * Looks at a table's files without a Spark operation. To be asked before any row is read, so that a file that comes later makes another
  * version.
  *
  * @param names as Spark gives them.
+ * @param listedAt when Spark was asked for them, milliseconds since 1970. It may keep the sizes that it found then: of a file that changed since, this
+ *   run may read less than there is, and what is known of it here would be too much.
  * @returns `undefined` where they aren't known: tables that aren't plain files (Iceberg, Hive), more than 500 files, files that this process
- *   may not look at.
+ *   may not look at, files that have just been written.
  */
-export async function sourceFiles(names: readonly string[], storage: ObjectStore): Promise<SourceFiles | undefined> {
+export async function sourceFiles(
+  names: readonly string[],
+  storage: ObjectStore,
+  listedAt: number,
+): Promise<SourceFiles | undefined> {
   const files = names.toSorted();
   if (files.length === 0 || files.length > MOST_FILES) return undefined;
   try {
     const found = await mapSideBySide(files, FILES_AT_ONCE, async (uri) => {
       // Spark gives URIs that are percent-encoded; the store's are so only for files.
-      const info = await storage.head(/^s3[an]?:/.test(uri) ? decodeURIComponent(uri) : uri);
+      const isOnS3 = /^s3[an]?:/.test(uri);
+      const info = await storage.head(isOnS3 ? decodeURIComponent(uri) : uri);
       if (info === undefined) throw new Error(`${uri} isn't a file`);
+      if (info.modified.getTime() >= listedAt - CLOCK_SLACK_MS[isOnS3 ? "s3" : "file"])
+        throw new Error(`${uri} is new`);
       return { uri, info };
     });
     const known = found.map(({ uri, info }) => JSON.stringify([uri, info.size, info.etag, info.modified.getTime()]));
