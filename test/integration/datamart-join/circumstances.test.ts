@@ -1,9 +1,9 @@
 import { randomUUID } from "node:crypto";
-import { rmSync } from "node:fs";
+import { appendFileSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { afterEach, describe, expect, inject, test } from "vitest";
+import { afterEach, describe, expect, inject, test, vi } from "vitest";
 import { keyJson, rowJson } from "../../../lib/glue/incremental/index.js";
-import { SparkSession } from "../../../lib/spark/index.js";
+import { DataFrame, SparkSession } from "../../../lib/spark/index.js";
 import { at, BASE, DatamartScenario, PREFIX, TABLES, type TestRows } from "../../support/datamart-scenario.js";
 
 let scenario: DatamartScenario | undefined;
@@ -240,6 +240,42 @@ describe("datamart-join", () => {
     expect(beside.report.error?.problems.join()).toMatch(
       /is the state of .* with last_load.csv, not of .* with other.csv/,
     );
+  });
+
+  test("files that change while they are listed, and a table that is defined otherwise over the same ones, are read again", async () => {
+    const s = await create();
+    const folder = join(s.folder, "in", "adjustment");
+    const append = (id: number) => {
+      const [file = ""] = readdirSync(folder);
+      appendFileSync(join(folder, file), `\n{"adjustment_id":${id},"reason":"x","updated_at":"${at(id)}"}`);
+    };
+    const ids = async () =>
+      (await s.newest("adjustment")).map((row) => JSON.parse(row).adjustment_id as number).toSorted((a, b) => a - b);
+    await s.load();
+    append(13);
+    // Spark goes by the size that it found, and doesn't see this row.
+    const list = DataFrame.prototype.inputFiles;
+    const listing = vi.spyOn(DataFrame.prototype, "inputFiles").mockImplementation(async function (this: DataFrame) {
+      const names = await list.call(this);
+      if (names.some((name) => name.includes("/adjustment/"))) append(14);
+      return names;
+    });
+    await s.load().finally(() => listing.mockRestore());
+    expect(await ids()).toEqual([1, 2, 13]);
+    await s.load();
+    expect(await ids()).toEqual([1, 2, 13, 14]);
+
+    const define = async (options: string) => {
+      await s.spark.sql(`DROP TABLE ${s.table("adjustment")}`);
+      await s.spark.sql(
+        `CREATE TABLE ${s.table("adjustment")} (${TABLES.adjustment.columns}) USING json ${options} LOCATION '${folder}'`,
+      );
+    };
+    await define("OPTIONS (timestampFormat 'yyyy/MM/dd')");
+    expect((await s.load("--load_type", "full")).warnings).toContain("ROWS_WITHOUT_TIME");
+    expect(await s.newest("adjustment")).toHaveLength(4);
+    await define("");
+    expect((await s.load()).adjustment.inserted).toBe(4);
   });
 
   test("plan writes nothing; a deleted output is loaded again by --load_type full", async () => {

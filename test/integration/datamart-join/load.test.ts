@@ -38,9 +38,16 @@ describe("datamart-join", () => {
     expect(asked(nothing.report)).toEqual([]);
     s.put("settlement_transaction");
     s.put("account");
-    const rewritten = await s.load();
-    expect(rewritten.joined).toMatchObject({ inserted: 0, reason: "no rows since the last run" });
-    expect(asked(rewritten.report)).toEqual(["fix the bounds", "look near the watermarks"]);
+    const phases: string[] = [];
+    const { report: rewritten } = await s.run([], {
+      onStep: async ({ name, phase }) => void (/bounds|watermarks/.test(name) && phases.push(`${name}: ${phase}`)),
+    });
+    expect(rewritten.table("joined")).toMatchObject({ inserted: 0, reason: "no rows since the last run" });
+    expect(asked(rewritten)).toEqual(["fix the bounds", "look near the watermarks"]);
+    // A row up to the bounds that the look didn't see would never come.
+    expect(phases).toEqual(
+      ["fix the bounds", "look near the watermarks"].flatMap((name) => [`${name}: start`, `${name}: end`]),
+    );
     expect(s.files("joined")).toEqual(before);
 
     const changes: readonly (readonly [Parameters<typeof s.put>[0], TestRow, string[]])[] = [
