@@ -80,8 +80,12 @@ export function joinedRows(mart: Mart, touched: DataFrame | undefined, batchId: 
   const order =
     touched === undefined ? tree.tables : [...inner, ...tree.tables.filter((table) => !inner.includes(table))];
   const [start = "", ...rest] = order;
-  const rowsOf = (table: string) =>
-    table === tree.groupTable && touched !== undefined ? groupRows(mart, touched) : internalRows(mart, table);
+  const rowsOf = (table: string) => {
+    if (table !== tree.groupTable) return internalRows(mart, table);
+    const rows = touched === undefined ? internalRows(mart, table) : groupRows(mart, touched);
+    // Here, and not of the joined rows: Spark compiles no selection that makes JSON, however many columns it has besides.
+    return rows.select("*", groupOf(mart).as(GROUP_ID));
+  };
   const present = new Set([start]);
   let joined = rowsOf(start);
   for (const table of rest) {
@@ -94,7 +98,7 @@ export function joinedRows(mart: Mart, touched: DataFrame | undefined, batchId: 
   }
   return joined.select(
     ...mart.columns.map(({ table, column: name, name: output }) => internal(mart, table, name).as(output)),
-    groupOf(mart).as(GROUP_ID),
+    f.col(GROUP_ID),
     f.lit(batchId).as(BATCH_ID),
   );
 }
@@ -127,7 +131,7 @@ function internalRows(mart: Mart, table: string): DataFrame {
   return rows.select(...schema.fields.map(({ name }) => column(name).as(internalName(mart, table, name))));
 }
 
-/** The group of rows that hold those of the group table. To be asked for last: it takes Spark longer than to find the few rows that are wanted. */
+/** The group of rows of the group table. To be asked for once the rows that are wanted were found, which takes Spark less time. */
 function groupOf(mart: Mart): Column {
   const { groupTable } = mart.tree;
   return groupId(sourceOf(mart, groupTable), (name) => internal(mart, groupTable, name));

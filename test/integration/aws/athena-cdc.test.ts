@@ -6,7 +6,7 @@ import {
   GlueClient,
 } from "@aws-sdk/client-glue";
 import { CreateBucketCommand, S3Client } from "@aws-sdk/client-s3";
-import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, inject, test, vi } from "vitest";
 import job from "../../../jobs/athena-cdc/job.js";
 import { type RunEnvironment, runJob } from "../../../lib/glue/index.js";
 import { SparkSession } from "../../../lib/spark/index.js";
@@ -47,6 +47,14 @@ async function insert(table: string, format: string, values: string): Promise<vo
     .mode("append")
     .partitionBy("day")
     .save(`s3a://${bucket}/in/${table}`);
+}
+
+/** S3 tells times in whole seconds: of files that were just written it can't be said whether they were listed as they are. */
+async function untilFilesAreOld(): Promise<void> {
+  let newest = 0;
+  for await (const { modified } of storage.list(`${s3}/in/`)) newest = Math.max(newest, modified.getTime());
+  expect(newest).toBeGreaterThan(0);
+  await vi.waitUntil(() => Date.now() > newest + 2_000, { timeout: 10_000 });
 }
 
 async function createTable(name: string, format: string): Promise<void> {
@@ -122,6 +130,7 @@ describe("athena-cdc on S3 and Glue", () => {
       await createTable(table, format);
       for (const day of ["2026-03-01", "2026-03-02"]) await addPartition(table, day);
     }
+    await untilFilesAreOld();
     let second: Awaited<ReturnType<typeof run>> | undefined;
     const { report, exitCode } = await run([], {
       onStep: async ({ name, phase }) => {
