@@ -1,10 +1,19 @@
 import { randomUUID } from "node:crypto";
-import { appendFileSync, readdirSync, rmSync } from "node:fs";
+import { appendFileSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, describe, expect, inject, test, vi } from "vitest";
 import { keyJson, rowJson } from "../../../lib/glue/incremental/index.js";
 import { DataFrame, SparkSession } from "../../../lib/spark/index.js";
-import { at, BASE, DatamartScenario, PREFIX, TABLES, type TestRows } from "../../support/datamart-scenario.js";
+import { createObjectStore } from "../../../lib/storage/index.js";
+import {
+  at,
+  BASE,
+  DatamartScenario,
+  PREFIX,
+  TABLES,
+  type TestRow,
+  type TestRows,
+} from "../../support/datamart-scenario.js";
 
 let scenario: DatamartScenario | undefined;
 const create = async (rows?: TestRows) => {
@@ -276,6 +285,96 @@ describe("datamart-join", () => {
     expect(await s.newest("adjustment")).toHaveLength(4);
     await define("");
     expect((await s.load()).adjustment.inserted).toBe(4);
+  });
+
+  test("a table that is rewritten between the looks at it: no row is lost, whichever of them saw it", async () => {
+    const s = await create();
+    const folder = join(s.folder, "in", "settlement_transaction");
+    const columns = ["transaction_id", "queue_id", "amount", "created_at"];
+    /** In place: Spark, which goes by the size that it found first, sees what is in the file when it reads it. */
+    const rewrite = (...rows: readonly TestRow[]) => {
+      const lines = rows.map((row) => JSON.stringify(Object.fromEntries(row.map((cell, at) => [columns[at], cell]))));
+      const [file = ""] = readdirSync(folder);
+      writeFileSync(join(folder, file), lines.join("\n").padEnd(4096));
+      s.rows.set("settlement_transaction", [...rows]);
+    };
+    /** A run amid which, after the first of the two looks, the table has these rows. */
+    const loadAmid = async (...rows: readonly TestRow[]) => {
+      let looks = 0;
+      const { report, exitCode } = await s.run([], {
+        onStep: async ({ name, phase }) => {
+          if (/^(fix the bounds|look near)/.test(name) && phase === "end" && looks++ === 0) rewrite(...rows);
+        },
+      });
+      expect([exitCode, looks]).toEqual([0, 2]);
+      return report.table("joined");
+    };
+    const base = BASE.settlement_transaction ?? [];
+    await s.load();
+    rewrite(...base);
+    const atWatermark: readonly TestRow[] = [...base, ["t9", "q4", 9, at(8)], ["t10", "q4", 10, at(9)]];
+    await loadAmid(...atWatermark);
+    await s.expectLikeFullLoad("a row at the watermark, and a later one");
+
+    // As many new rows as delivered ones that aren't back yet, and another table's change, with which the watermark moves on.
+    const later: readonly TestRow[] = [11, 12, 13].map((n) => [`t${n}`, "q4", n, at(n)]);
+    rewrite(...base.slice(0, 7), ...later);
+    s.put("account", ["a1", "Anna", at(20)]);
+    const changed = await loadAmid(...atWatermark, ...later);
+    expect(changed.details.rowsSeen).toEqual({ account: 2n, settlement_transaction: 3n });
+    expect(changed.stateAfter).toMatchObject({ settlement_transaction: "2026-01-01 10:13:00" });
+    await s.load();
+    await s.expectLikeFullLoad("rows after those that were delivered");
+  });
+
+  test("a state that an older version left: no news from it, then changes, then none again", async () => {
+    const s = await create();
+    const future = "2999-01-01T00:00:00.000000Z";
+    s.put("settlement_transaction", ["t9", "q1", 9, future]);
+    await s.load();
+    // It didn't keep what files the tables had, and had all that it knew of a table's rows in one place.
+    const store = createObjectStore();
+    const uri = s.uri(`state/_glue_connect/datamart-join/${s.database}.json`);
+    const object = await store.get(uri);
+    const state = JSON.parse(Buffer.from(object?.body ?? []).toString());
+    for (const mart of Object.values<Record<string, unknown>>(state.details.marts)) delete mart.sources;
+    await store.put(uri, JSON.stringify(state), { ifMatch: object?.etag ?? "" });
+    const known = join(s.folder, "state/_glue_connect/datamart-join/delivered");
+    const counted = readdirSync(known, { recursive: true, encoding: "utf8" }).filter((name) => /-counted$/.test(name));
+    expect(counted).not.toEqual([]);
+    for (const name of counted) {
+      const [from, to] = [join(known, name), join(known, name.replace(/-counted$/, ""))];
+      mkdirSync(to, { recursive: true });
+      for (const part of readdirSync(from)) renameSync(join(from, part), join(to, part.replace("part-", "part-1")));
+      rmSync(from, { recursive: true });
+    }
+
+    /** Without the rows at the watermark nothing but what was delivered tells that the one of the future isn't new. */
+    const nothingWithout = async (...ids: string[]) => {
+      const rows = s.rows.get("settlement_transaction") ?? [];
+      s.set(
+        "settlement_transaction",
+        rows.filter(([id]) => !ids.includes(String(id))),
+      );
+      const before = s.files("joined");
+      const { joined, adjustment } = await s.load();
+      for (const { inserted, reason } of [joined, adjustment]) {
+        expect({ ids, inserted, reason }).toEqual({ ids, inserted: 0, reason: "no rows since the last run" });
+      }
+      expect(s.files("joined")).toEqual(before);
+    };
+    await nothingWithout("t8");
+    // Where rows belonged is known from that version, and what it delivered.
+    s.put("account_metadata", [1, "a2", "gold", at(20)]);
+    s.put("settlement_transaction", ["t8", "q4", 8, at(8)], ["t10", "q4", 10, at(8)]);
+    const { joined } = await s.load();
+    expect(joined.details.changed).toEqual({ account_metadata: 1, settlement_transaction: 1 });
+    expect(await s.lastBatch()).toEqual({
+      written: ["t10", "t5", "t6", "t7", "t8"],
+      emptied: ["t1", "t2", "t3", "t4", "t9"],
+    });
+    await s.expectLikeFullLoad("changes");
+    await nothingWithout("t8", "t10");
   });
 
   test("plan writes nothing; a deleted output is loaded again by --load_type full", async () => {
