@@ -85,7 +85,7 @@ export class TableLoad {
   readonly #report: TableReport;
   readonly #name: string;
   #version: string | null = null;
-  /** When Spark was asked for the source's files, milliseconds since 1970. */
+  /** When Spark was asked for the source first, milliseconds since 1970: it lists a table's files to tell its columns, and keeps that. */
   #listedAt = 0;
   /** The source's files, where they can be looked at. */
   #files: SourceFiles | undefined;
@@ -116,6 +116,7 @@ export class TableLoad {
     const { spark, entry, keys } = this.#parts;
     const { step } = this.#run;
     const source = await entry.read(await this.#parts.sessionForPlans());
+    this.#listedAt = Date.now();
     const schema = await step("read the schema", () => source.schema());
     const clock = clockOf(schema, "updated_at", this.#name);
     const shape: RowShape = { schema, clock, key: keyOf(keys, this.#name, schema) };
@@ -123,7 +124,6 @@ export class TableLoad {
     if (clock === undefined)
       this.#warn("NO_UPDATED_AT", "there is no column updated_at; the table is loaded as a whole each time");
 
-    this.#listedAt = Date.now();
     const files = await step("list the files", () => source.inputFiles());
     await checkApart(entry, files, this.#folder, spark, this.#context.storage);
     const batches = this.#batches(shape);

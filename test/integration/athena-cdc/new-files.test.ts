@@ -1,4 +1,4 @@
-import { copyFileSync, readdirSync, rmSync, statSync } from "node:fs";
+import { appendFileSync, copyFileSync, mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, inject, test, vi } from "vitest";
 import { SparkConnectClient } from "../../../lib/spark/client/client.js";
@@ -107,6 +107,27 @@ describe("athena-cdc, rows in new files", () => {
       expect(await s.rows(`SELECT v FROM ${s.output(table)} WHERE id IS NULL`)).toHaveLength(2);
     },
   );
+
+  test("a file that grows after Spark has listed it is read again", async () => {
+    const folder = join(s.folder, "grows");
+    mkdirSync(folder);
+    const line = (id: number) => JSON.stringify({ id, v: "x", updated_at: "2026-03-01T10:00:00Z" });
+    // More than are read in a session of their own, which would list them afresh.
+    for (let id = 0; id < 17; id++) writeFileSync(join(folder, `part-${id}.json`), line(id));
+    await s.sql("grows", `CREATE TABLE $t (id BIGINT, v STRING, updated_at TIMESTAMP) USING json LOCATION '${folder}'`);
+    const first = await s.run(["--tables", "grows"], {
+      onStep: async ({ name, phase }) => {
+        if (name !== "read the schema" || phase !== "end") return;
+        const file = join(folder, "part-3.json");
+        appendFileSync(file, `\n${line(17)}`);
+        // So that it isn't as new as the list of files that is asked for next.
+        await vi.waitUntil(() => Date.now() > statSync(file).mtimeMs + 50, { interval: 10 });
+      },
+    });
+    expect(first.report.table("grows").inserted).toBe(17);
+    expect((await load("grows")).inserted).toBe(1);
+    expect(await s.loaded("grows")).toEqual(await s.source("grows"));
+  });
 
   test("to Iceberg with a lookback, each run as planned: a new partition, a late row by itself, files that are replaced or gone", async () => {
     const row = (id: number, v: string, minute: number, day: string) => `(${id}, '${v}', ${at(minute)}, '${day}')`;
