@@ -80,6 +80,7 @@ function whatIsDue(circumstances: Circumstances, anew: string | undefined): Deci
     }
     if (anew !== undefined) return everything(anew);
     if (before.format !== settings.format) return everything("the output format changed");
+    if (before.output === undefined) return everything("it isn't known where the last batch went");
     if (before.output !== canonicalUri(settings.output)) return everything("the last batch is at another output path");
   }
   return sinceLastRun(circumstances);
@@ -162,7 +163,7 @@ export function schemaChanges({ mart, before, settings, warn }: Circumstances): 
   }
   // A column that was dropped once may come back with another type; its old files are still there.
   retyped ||= mart.columns.some(({ name, dataType }) => {
-    const old = before?.types[name.toLowerCase()];
+    const old = before?.types?.[name.toLowerCase()];
     return old !== undefined && old !== simpleString(dataType);
   });
   if (retyped) {
@@ -182,7 +183,7 @@ export function typesAfter(
   before: MartDetails | undefined,
   format: Settings["format"],
   everything: boolean,
-): MartDetails["types"] {
+): NonNullable<MartDetails["types"]> {
   const now = Object.fromEntries(columns.map(({ name, dataType }) => [name.toLowerCase(), simpleString(dataType)]));
   // Files of a full load have the present columns only; an Iceberg table keeps those that it once got.
   return everything && format === "parquet" ? now : { ...before?.types, ...now };

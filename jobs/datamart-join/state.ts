@@ -17,10 +17,10 @@ export type MartDetails = {
   readonly definition: string;
   readonly schemas: { readonly [table: string]: StoredSchema };
   readonly names: StoredNames;
-  /** Types of the output's columns by lower-case name, those of dropped columns included. */
-  readonly types: { readonly [column: string]: string };
-  /** Where the last batch went, see `canonicalUri`. */
-  readonly output: string;
+  /** Types of the output's columns by lower-case name, those of dropped columns included. States of the first version have none. */
+  readonly types?: { readonly [column: string]: string };
+  /** Where the last batch went, see `canonicalUri`. States of the first version don't say. */
+  readonly output?: string;
   readonly format: "parquet" | "iceberg";
   /**
    * The files of each table before its rows were read for the last batch that wasn't a backfill, see `Source.version`, with what else tells whether

@@ -127,6 +127,13 @@ describe("what a batch loads", () => {
     expect(decided({ definition: "another" })).toMatchObject({ reason: "the configuration changed" });
     expect(decided({ settings: { format: "iceberg" } })).toMatchObject({ reason: "the output format changed" });
   });
+
+  test("a state of the first version, which kept neither the output path nor its columns' types: everything", () => {
+    const { types: _types, output: _output, ...before } = detailsOf(martOf());
+    const reason = "it isn't known where the last batch went";
+    expect(decided({ before })).toEqual({ kind: "everything", reason });
+    expect(decided({ before, settings: { full: true, fullBecause: "asked" } })).toMatchObject({ reason: "asked" });
+  });
 });
 
 describe("columns that change", () => {
