@@ -1,7 +1,7 @@
 // npm test: build, lint, types, every test. Closes with `N passed, N failed`, from vitest's own counts; a stage that failed
 // counts as a failure, and so do a skipped test and a run without tests.
 import { spawn } from "node:child_process";
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -11,22 +11,28 @@ const cache = join(modules, ".cache", "vitest");
 const vitestArguments = process.argv.slice(2);
 
 let child;
+let fetching;
 let interrupted = false;
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) {
   process.on(signal, () => {
     interrupted = true;
     child?.kill(signal);
+    fetching?.kill(signal);
   });
 }
 
 const problems = [];
 await stage("build", [join(root, "infra", "scripts", "build.mjs")]);
+// Which tests are named may need nothing of it.
+if (vitestArguments.length === 0) await fetchAhead();
 await stage("lint", [join(modules, "@biomejs", "biome", "bin", "biome"), "check", "--error-on-warnings", "."]);
 await stage("types", [join(modules, "typescript", "bin", "tsc"), "--noEmit", "-p", "tsconfig.json"]);
 let [passed, failed] = [0, 0];
 // One after the other: the unit tests of time-outs and order are right only on a machine that isn't busy with Spark.
 for (const project of ["unit", "integration"]) await tests(project);
 if (passed + failed === 0) problems.push("there was no test");
+
+fetching?.kill();
 
 for (const problem of problems) console.log(`FAILED: ${problem}`);
 const line = `${passed} passed, ${failed + problems.length} failed`;
@@ -39,6 +45,26 @@ async function stage(name, args) {
   if (interrupted) return;
   console.log(`--- ${name}`);
   if ((await run(args)) !== 0) problems.push(name);
+}
+
+/** What integration tests fetch once a machine comes while the processor is busy with what needs none of it. */
+async function fetchAhead() {
+  if (interrupted || problems.length > 0) return;
+  const { build } = await import("esbuild");
+  mkdirSync(cache, { recursive: true });
+  const folder = mkdtempSync(join(cache, "fetch-"));
+  const outfile = join(folder, "fetch.mjs");
+  await build({
+    entryPoints: [join(root, "test", "support", "fetch.ts")],
+    outfile,
+    bundle: true,
+    packages: "external",
+    platform: "node",
+    target: "node20",
+    format: "esm",
+  });
+  fetching = spawn(process.execPath, [outfile], { cwd: root, stdio: "inherit" });
+  fetching.on("close", () => rmSync(folder, { recursive: true, force: true }));
 }
 
 function run(args) {

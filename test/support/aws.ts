@@ -43,7 +43,7 @@ export async function deadEndpoint(): Promise<string> {
 
 /** Python with the emulator and botocore. */
 export function emulatorPython(): Promise<string> {
-  return pythonEnvironment("aws-emulator", here("requirements.txt"));
+  return pythonEnvironment("aws-emulator");
 }
 
 /** Starts the emulator, and makes its Python environment first when there is none yet (about 20 s, once a machine). */

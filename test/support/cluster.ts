@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, readdirSync, writeFileSync } from "node:fs";
-import { dirname, join, resolve } from "node:path";
+import { dirname, join } from "node:path";
 import { gzipSync } from "node:zlib";
 import type { ObjectStore } from "../../lib/storage/index.js";
 import { findJava } from "../../lib/targets/local/java.js";
@@ -59,9 +59,8 @@ export async function startCluster(
   store: ObjectStore,
   env: Readonly<Record<string, string>> = {},
 ): Promise<Cluster> {
-  const requirements = resolve(import.meta.dirname, "../../bench/peers/requirements.txt");
   const [python, { folder: jars }] = await Promise.all([
-    pythonEnvironment("pyspark", requirements),
+    pythonEnvironment("pyspark"),
     ensureSparkJars({ java: await findJava(process.env), profile: "aws-cassandra" }),
   ]);
   const jar = (beginning: string) => {

@@ -32,7 +32,7 @@ export async function lintTemplates(files: readonly string[], region: string): P
 
 async function python([script = "", ...args]: readonly string[], input: string): Promise<string> {
   const here = (name: string) => fileURLToPath(new URL(name, import.meta.url));
-  const command = await pythonEnvironment("infra-checks", here("infra_requirements.txt"));
+  const command = await pythonEnvironment("infra-checks");
   const child = spawn(command, [here(script), ...args], { stdio: ["pipe", "pipe", "inherit"] });
   child.stdin.end(input);
   let text = "";

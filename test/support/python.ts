@@ -5,17 +5,29 @@ import { mkdir, readFile, rename, rm } from "node:fs/promises";
 import { homedir } from "node:os";
 import path from "node:path";
 import { promisify } from "node:util";
+import { withFileLock } from "../../lib/targets/local/file-lock.js";
+import { packageRoot } from "../../lib/targets/local/package-root.js";
 
 const run = promisify(execFile);
 
+/** The packages of each environment, as a file for pip, from the project's folder. */
+const REQUIREMENTS = {
+  "aws-emulator": "test/support/requirements.txt",
+  "infra-checks": "test/support/infra_requirements.txt",
+  pyspark: "bench/peers/requirements.txt",
+  "check-jsonschema": "test/support/compose-requirements.txt",
+} as const;
+
+export type PythonEnvironment = keyof typeof REQUIREMENTS;
+
+export const PYTHON_ENVIRONMENTS = Object.keys(REQUIREMENTS) as readonly PythonEnvironment[];
+
 /**
- * The Python of an environment with these packages; made when there is none yet, once a machine. It lives in the user's cache,
- * named by what is in it, so that a clean install of the project keeps it.
- *
- * @param name of its folder.
- * @param requirements path of a file for pip.
+ * The Python of an environment; made when there is none yet, once a machine. It lives in the user's cache, named by what is in
+ * it, so that a clean install of the project keeps it.
  */
-export async function pythonEnvironment(name: string, requirements: string): Promise<string> {
+export async function pythonEnvironment(name: PythonEnvironment): Promise<string> {
+  const requirements = path.join(packageRoot(), REQUIREMENTS[name]);
   const version = await pythonVersion(name);
   const key = createHash("sha256")
     .update(version)
@@ -26,10 +38,16 @@ export async function pythonEnvironment(name: string, requirements: string): Pro
   const folder = path.join(cache, "glue-connect", name, key);
   const python = path.join(folder, "bin", "python");
   if (existsSync(python)) return python;
-
-  // Made under another name and moved: an interrupted installation must not look like a finished one.
-  const making = `${folder}.${process.pid}`;
   await mkdir(path.dirname(folder), { recursive: true });
+  await withFileLock(`${folder}.lock`, async () => {
+    if (!existsSync(python)) await install(name, requirements, folder);
+  });
+  return python;
+}
+
+/** Under another name that is changed at the end: an interrupted installation must not look like a finished one. */
+async function install(name: PythonEnvironment, requirements: string, folder: string): Promise<void> {
+  const making = `${folder}.${process.pid}`;
   try {
     await run("python3", ["-m", "venv", making]);
     await run(path.join(making, "bin", "python"), [
@@ -37,12 +55,10 @@ export async function pythonEnvironment(name: string, requirements: string): Pro
     ]);
     await rename(making, folder);
   } catch (error) {
-    // Another test run may have been first; its environment is as good.
-    if (!existsSync(python)) throw new Error(`${name} can't be installed: ${reason(error)}`, { cause: error });
+    throw new Error(`${name} can't be installed: ${reason(error)}`, { cause: error });
   } finally {
     await rm(making, { recursive: true, force: true });
   }
-  return python;
 }
 
 async function pythonVersion(name: string): Promise<string> {

@@ -98,7 +98,7 @@ export async function ensureCassandra(options: LocalCassandraOptions = {}): Prom
       const meanwhile = await findRunning(directories, options, { wait: true });
       if (meanwhile !== undefined) return meanwhile;
       const java = await findJava(env);
-      return start(directories, java, await ensureJars(java, options), options);
+      return start(directories, java, await ensureCassandraJars({ ...options, java }), options);
     },
     {
       signal: options.signal,
@@ -144,12 +144,18 @@ export async function stopCassandra(home: string): Promise<number | undefined> {
   return stopped ? state.pid : undefined;
 }
 
-function ensureJars(java: Java, options: LocalCassandraOptions): Promise<string> {
+/**
+ * The folder with the node's jars; Maven fills it the first time.
+ *
+ * @throws UserError MAVEN_MISSING, MAVEN_FAILED
+ */
+export function ensureCassandraJars(
+  options: Pick<LocalCassandraOptions, "env" | "logger" | "signal"> & { readonly java: Java },
+): Promise<string> {
   const project = join(packageRoot(), "infra", "cassandra");
   const version = /<cassandra\.version>([^<]+)</.exec(readFileSync(join(project, "pom.xml"), "utf8"))?.[1] ?? "";
   return ensureMavenJars({
     ...options,
-    java,
     project,
     folderName: `cassandra-${version}-`,
     server: "Cassandra",

@@ -35,7 +35,7 @@ let services: Readonly<Record<string, Service>>;
 const children: ChildProcess[] = [];
 
 beforeAll(async () => {
-  checker = await pythonEnvironment("check-jsonschema", join(root, "test/support/compose-requirements.txt"));
+  checker = await pythonEnvironment("check-jsonschema");
   const script =
     "import json, sys, ruamel.yaml; print(json.dumps(ruamel.yaml.YAML(typ='safe').load(open(sys.argv[1]))))";
   const { stdout } = await run(checker, ["-c", script, composeFile]);

@@ -16,7 +16,7 @@ let python: string;
 
 beforeAll(async () => {
   spark = await builder().config("spark.sql.shuffle.partitions", "1").getOrCreate();
-  python = await pythonEnvironment("pyspark", file("../../../../bench/peers/requirements.txt"));
+  python = await pythonEnvironment("pyspark");
 }, 600_000);
 afterAll(async () => {
   folder.remove();
