@@ -1,4 +1,5 @@
 import { defineConfig } from "vitest/config";
+import { LongestFirst } from "./test/support/longest-first.js";
 
 // What the AWS SDK says of Node 20 is nothing that a test, or a process of one, is about.
 const env = { AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED: "true" };
@@ -7,6 +8,7 @@ export default defineConfig({
   test: {
     reporters: ["default", "json"],
     outputFile: { json: "node_modules/.cache/vitest/results.json" },
+    sequence: { sequencer: LongestFirst },
     projects: [
       { test: { name: "unit", include: ["test/unit/**/*.test.ts"], testTimeout: 10_000, env } },
       {
@@ -17,8 +19,9 @@ export default defineConfig({
           env,
           testTimeout: 120_000,
           hookTimeout: 180_000,
-          // One Spark and one PostgreSQL serve the whole suite on two cores; more files at once only make each slower.
-          maxWorkers: 2,
+          // One Spark and one PostgreSQL serve the whole suite on two cores. A file often waits: for one thread of Spark that
+          // plans, for processes that start, for time to pass. With three neither core is idle; more only make each slower.
+          maxWorkers: 3,
           // After the unit tests: projects with unlike numbers of workers can't run side by side.
           sequence: { groupOrder: 1 },
         },

@@ -51,7 +51,9 @@ async function install(name: PythonEnvironment, requirements: string, folder: st
   try {
     await run("python3", ["-m", "venv", making]);
     await run(path.join(making, "bin", "python"), [
-      ...["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement", requirements],
+      // Of thousands of modules a few hundred are ever loaded, which Python compiles by itself.
+      ...["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"],
+      ...["--requirement", requirements],
     ]);
     await rename(making, folder);
   } catch (error) {
