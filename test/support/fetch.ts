@@ -2,12 +2,14 @@
  * Brings what the integration tests fetch when they first need it, so that a machine that hasn't got it yet does so while it
  * builds and runs the unit tests. What fails here is tried again, and told, by who needs it.
  */
+import { setPriority } from "node:os";
 import { ensureCassandraJars } from "../../lib/targets/local/cassandra.js";
 import { findJava } from "../../lib/targets/local/java.js";
 import { ensureSparkJars } from "../../lib/targets/local/spark-jars.js";
 import { PYTHON_ENVIRONMENTS, pythonEnvironment } from "./python.js";
 
-// The first of each is what all integration tests wait for.
+// Only what nobody else needs of the processor: unit tests look at time-outs and order.
+setPriority(19);
 await Promise.allSettled([jars(), environments()]);
 
 async function jars(): Promise<void> {
