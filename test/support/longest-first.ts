@@ -32,6 +32,17 @@ const LONGEST = [
   "test/integration/jdbc-cdc/load.test.ts",
   "test/integration/infra/command.test.ts",
   "test/integration/infra/templates.test.ts",
+  "test/integration/jdbc-cdc/iceberg.test.ts",
+  "test/integration/athena-cdc/many-tables.test.ts",
+  "test/integration/athena-cdc/new-files.test.ts",
+  "test/integration/iceberg-to-aurora/target.test.ts",
+  "test/e2e/samples.test.ts",
+  "test/integration/aws/datamart-join.test.ts",
+  "test/faults/keyspaces-diff.test.ts",
+  "test/integration/keyspaces-diff/chain.test.ts",
+  "test/integration/datamart-join/left-joins.test.ts",
+  "test/integration/targets/spark-lifecycle.test.ts",
+  "test/integration/targets/session-command.test.ts",
   "test/unit/cli/cli.test.ts",
 ];
 
