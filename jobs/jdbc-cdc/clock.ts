@@ -17,6 +17,8 @@ export interface SqlClock {
   readonly micros: string;
   /** SQL condition: neither infinite nor NULL. */
   readonly finite: string;
+  /** SQL aggregate: the greatest finite time of the rows on a condition, as `micros`. */
+  greatest(where: string): string;
   atLeast(micros: bigint): string;
   atMost(micros: bigint): string;
 }
@@ -33,7 +35,10 @@ export function sqlClock(table: SourceTable, row = "t"): SqlClock | undefined {
   if (found === undefined) return undefined;
   const { name, type } = found;
   const column = `${row}.${quoteIdentifier(name)}`;
-  const base = { name, column, finite: `isfinite(${column})` };
+  const finite = `isfinite(${column})`;
+  // One value is turned into a number, not that of each row, which is what would take the time.
+  const greatest = (where: string) => MICROS(`max(${column}) FILTER (WHERE ${where} AND ${finite})`);
+  const base = { name, column, finite, greatest };
   if (/^timestamp(\(\d\))? with(out)? time zone$/.test(type)) {
     const cast = type.includes("with time zone") ? "+00'::timestamptz" : "'::timestamp";
     return {
@@ -62,6 +67,8 @@ export function sqlClock(table: SourceTable, row = "t"): SqlClock | undefined {
       ...base,
       finite,
       micros,
+      // A greater number may be an earlier time.
+      greatest: (where) => `max(${micros}) FILTER (WHERE ${where} AND ${finite})`,
       atLeast: (bound) => `${micros} >= ${bound}`,
       atMost: (bound) => `${micros} <= ${bound}`,
     };

@@ -9,7 +9,7 @@ import {
 } from "../../lib/glue/incremental/index.js";
 import type { JobContext, TableRun } from "../../lib/glue/index.js";
 import { applicationName } from "../../lib/postgres/connection.js";
-import { type ExportedSnapshot, writtenSince } from "../../lib/postgres/exported-snapshot.js";
+import type { ExportedSnapshot } from "../../lib/postgres/exported-snapshot.js";
 import type { SourceTable } from "../../lib/postgres/source-tables.js";
 import type { SparkColumn } from "../../lib/postgres/spark-columns.js";
 import * as f from "../../lib/spark/functions/index.js";
@@ -34,13 +34,13 @@ import {
 } from "./batch-rows.js";
 import type { SqlClock } from "./clock.js";
 import { DELETED, PARTITION, publishedSchema, shapeOf } from "./columns.js";
-import { type Decision, versioned } from "./decision.js";
+import type { Decision } from "./decision.js";
 import type { TableOutput } from "./output.js";
 import { mayHaveSince } from "./parquet-output.js";
 import { SourceRows } from "./source-rows.js";
 import { findTable, type Source } from "./sources.js";
 import { type Details, digestOf, isSettled, knownDetails, lostColumns, type Watermark, wasAltered } from "./state.js";
-import { knownSql, type Window, windowSql } from "./window.js";
+import { knownSql, unsettledSql, type Window, windowSql } from "./window.js";
 
 /** So many transactions later a state is written anew, although there is no news: numbers of 32 bits must stay comparable. */
 const RENEW_AFTER = 2n ** 28n;
@@ -205,7 +205,7 @@ export class TableLoad {
   /** The rows that the batch brings. */
   async #batchRows(): Promise<DataFrame> {
     const { decision, window, clock, opened } = this.#plan;
-    const where = windowSql(decision, clock, this.#to);
+    const where = this.#where;
     const { state } = opened;
     const folder = state?.delivered.rows;
     const known = knownSql(decision, clock);
@@ -228,6 +228,12 @@ export class TableLoad {
     return max(window.to, before);
   }
 
+  /** SQL condition on the rows that the batch brings. */
+  get #where(): string {
+    const { decision, clock, window } = this.#plan;
+    return windowSql(decision, clock, this.#to, window.late > 0n);
+  }
+
   /** The keys that were there and are gone; `undefined` when it isn't known which were there. */
   #deleted(now: DataFrame): DataFrame | undefined {
     const { opened, decision, columns, clock } = this.#plan;
@@ -239,17 +245,23 @@ export class TableLoad {
 
   /** What the next run is to know. */
   async #after(batch: Batch<Watermark>, keys: string | undefined): Promise<Ending> {
-    const { snapshot, clock, settings, decision, table, context, details } = this.#plan;
+    const { snapshot, clock, settings, decision, window, table, context, details } = this.#plan;
     const to = this.#to;
     if (to === undefined) return { watermark: null, delivered: {}, tracker: null };
     const byClock = decision.kind === "changes" && decision.byClock;
-    const late = byClock || !versioned(table) ? undefined : writtenSince(snapshot, snapshot);
+    const late = unsettledSql(decision, table, snapshot);
     const wanted = to - settings.lookback;
     const knownFrom = decision.kind === "full" ? wanted : max(wanted, decision.from);
     const near = clock.atLeast(knownFrom);
-    const where = `${clock.atMost(to)} AND (${near}${late === undefined ? "" : ` OR ${late}`})`;
+    // Where the window has them all by their time, the rest of the table isn't looked at.
+    const upTo =
+      window.unsettled === 0n && decision.kind === "changes"
+        ? `${clock.atMost(to)} AND ${clock.atLeast(decision.from)}`
+        : clock.atMost(to);
+    const byTime = late === undefined || (window.unsettled === 0n && decision.kind === "full");
+    const where = `${upTo} AND (${near}${byTime ? "" : ` OR ${late}`})`;
     // In a copied file a row counts by its time alone.
-    const others = `(NOT (${near}) OR NOT (${windowSql(decision, clock, to)}) OR ${knownSql(decision, clock) ?? "false"})`;
+    const others = `(NOT (${near}) OR NOT (${this.#where}) OR ${knownSql(decision, clock) ?? "false"})`;
     const { versions, others: notInBatch } = await this.#rows.versions({ where, others });
     const copies = notInBatch === 0n ? await this.#copyDelivered(batch, knownFrom) : undefined;
     const folder = copies ?? (await this.#writeDelivered(batch, where, undefined));

@@ -1,5 +1,5 @@
 import { UserError } from "../../lib/errors.js";
-import type { ExportedSnapshot } from "../../lib/postgres/exported-snapshot.js";
+import { type ExportedSnapshot, writtenSince } from "../../lib/postgres/exported-snapshot.js";
 import { quoteTable } from "../../lib/postgres/identifiers.js";
 import type { SourceTable } from "../../lib/postgres/source-tables.js";
 import type { SparkColumn } from "../../lib/postgres/spark-columns.js";
@@ -21,6 +21,10 @@ export interface Window {
   readonly withoutTime: bigint;
   /** Rows with a value that Spark's type can't hold. */
   readonly special: bigint;
+  /** Rows that are due by the transaction that wrote them, and not by their time. */
+  readonly late: bigint;
+  /** Rows of {@link unsettledSql} that are before the window's time. */
+  readonly unsettled: bigint;
 }
 
 /** A number for each row version, as SQL; the sum of it stands for a set of them. */
@@ -40,16 +44,20 @@ export function capOf(decision: Decision, settled: bigint): bigint {
   return delivered > settled ? delivered : settled;
 }
 
-/** SQL condition on the rows that a batch takes, up to `to`. */
-export function windowSql(decision: Decision, clock: SqlClock, to: bigint | undefined): string {
+/**
+ * SQL condition on the rows that a batch takes, up to `to`.
+ *
+ * @param late whether rows are asked for that aren't due by their time: PostgreSQL looks at every row of the table then. In one snapshot
+ *   the rows are the same where {@link Window.late} is 0.
+ */
+export function windowSql(decision: Decision, clock: SqlClock, to: bigint | undefined, late = true): string {
   const upTo = to === undefined ? "false" : clock.atMost(to);
   switch (decision.kind) {
     case "full":
       return `(${upTo} OR ${clock.column} IS NULL)`;
     case "changes": {
-      const { late } = decision;
       const from = clock.atLeast(decision.from);
-      return `${upTo} AND ${late === undefined ? from : `(${from} OR ${late})`}`;
+      return `${upTo} AND ${late && decision.late !== undefined ? `(${from} OR ${decision.late})` : from}`;
     }
     case "backfill":
       return `${upTo} AND ${clock.atLeast(decision.from)}`;
@@ -61,6 +69,19 @@ export function knownSql(decision: Decision, clock: SqlClock): string | undefine
   if (decision.kind !== "changes" || decision.known === undefined) return undefined;
   const known = clock.atMost(BigInt(decision.known.to));
   return decision.replaceFrom === undefined ? known : `(${known} AND NOT (${clock.atLeast(decision.replaceFrom)}))`;
+}
+
+/**
+ * SQL condition on rows of the snapshot that the next batch looks at again, whatever their time: those of transactions that are no older
+ * than the oldest one that was under way. `undefined`: the next batch goes by the time alone.
+ */
+export function unsettledSql(
+  decision: Decision,
+  table: SourceTable,
+  snapshot: Pick<ExportedSnapshot, "xmin" | "xmax" | "system">,
+): string | undefined {
+  if (decision.kind === "backfill" || (decision.kind === "changes" && decision.byClock)) return undefined;
+  return versioned(table) ? writtenSince(snapshot, snapshot) : undefined;
 }
 
 /** Fixes the bounds of a batch: one question to PostgreSQL, in the snapshot. */
@@ -79,16 +100,22 @@ export async function fixWindow(
   const isSpecial = specials.length === 0 ? "false" : `(${specials.join(" OR ")})`;
   const atLeast = decision.kind === "full" ? undefined : clock.atLeast(decision.from);
   const late = decision.kind === "changes" ? decision.late : undefined;
-  const looked = atLeast === undefined ? "true" : late === undefined ? atLeast : `(${atLeast} OR ${late})`;
+  const unsettled = unsettledSql(decision, table, snapshot);
+  const others = [late, unsettled].filter((condition) => condition !== undefined);
+  const looked = atLeast === undefined ? "true" : `(${[atLeast, ...others].join(" OR ")})`;
+  const before = atLeast === undefined ? "true" : `NOT COALESCE(${atLeast}, false)`;
+  const countBefore = (condition = "false") => `(count(*) FILTER (WHERE ${condition} AND ${before}))::text`;
   const [row] = await snapshot.query<Record<string, string | null>>(
     `reading ${quoteTable(table)}`,
-    `SELECT (max(${clock.micros}) FILTER (WHERE ${due} AND ${clock.finite}))::text AS to,
+    `SELECT (${clock.greatest(due)})::text AS to,
             (count(*) FILTER (WHERE ${due}))::text AS rows,
             (count(*) FILTER (WHERE ${due} AND NOT COALESCE(${known}, false)))::text AS fresh,
             ${versioned(table) ? `COALESCE(sum(${VERSION}) FILTER (WHERE ${due} AND ${known}), 0)::text` : "NULL"} AS versions,
             (count(*) FILTER (WHERE NOT (${clock.atMost(cap)})))::text AS later,
             (count(*) FILTER (WHERE ${clock.column} IS NULL))::text AS without_time,
-            (count(*) FILTER (WHERE ${due} AND ${isSpecial}))::text AS special
+            (count(*) FILTER (WHERE ${due} AND ${isSpecial}))::text AS special,
+            ${countBefore(late)} AS late,
+            ${countBefore(unsettled)} AS unsettled
        FROM ${quoteTable(table)} AS t WHERE ${looked}`,
   );
   const count = (name: string) => BigInt(row?.[name] ?? 0);
@@ -100,6 +127,8 @@ export async function fixWindow(
     later: count("later"),
     withoutTime: count("without_time"),
     special: count("special"),
+    late: count("late"),
+    unsettled: count("unsettled"),
   };
 }
 

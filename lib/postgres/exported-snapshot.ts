@@ -236,7 +236,8 @@ const COMPARABLE = 2n ** 31n - 1_000_000n;
  * that it may have been unseen then. Numbers of transactions wrap around; rows of ages past count as old.
  *
  * @param since `xmin` of the earlier snapshot.
- * @returns `undefined` when it can't be told any more: too many transactions have passed, or it is of another cluster.
+ * @returns `false` when no row can be: no transaction has begun to write since. `undefined` when it can't be told any more: too many
+ *   transactions have passed, or it is of another cluster.
  */
 export function writtenSince(
   since: { readonly xmin: bigint; readonly system: string | null },
@@ -244,6 +245,8 @@ export function writtenSince(
   row = "t",
 ): string | undefined {
   if (since.system !== now.system || since.xmin > now.xmax || now.xmax - since.xmin > COMPARABLE) return undefined;
+  // A snapshot sees nothing of transactions from its `xmax` on, and the condition asks for a look at every row.
+  if (since.xmin === now.xmax) return "false";
   // age() counts back from one fixed number for the whole transaction, whatever it is: only the order matters.
   return `age(${row}.xmin) BETWEEN 0 AND age('${since.xmin % WRAP}'::xid)`;
 }
