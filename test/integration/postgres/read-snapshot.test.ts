@@ -329,6 +329,34 @@ describe("values", () => {
     });
   });
 
+  test("of times come to the microsecond, from the year 1 to 9999", async () => {
+    // Around where doubles get coarser and where the range for them ends, and spread evenly.
+    await database.query(
+      `CREATE TABLE ${schema}.moments AS
+         SELECT n, 'epoch'::timestamptz + since AS tz, 'epoch'::timestamp + since AS ts
+           FROM (SELECT edge * 1000000 + d AS n
+                   FROM unnest(ARRAY[-62135596799, -2208988800, -2147483648, 0, 1073741824, 2147483648, 4102444800, 4294967296, 253402300799]) AS edge,
+                        generate_series(-999999, 999999, 9973) AS d
+                  UNION ALL SELECT -2208988800000000 + i * 3155716903021 FROM generate_series(1::bigint, 2000) AS i) AS them,
+                LATERAL (SELECT n / 1000000 * interval '1 second' + n % 1000000 * interval '1 microsecond' AS since) AS exactly`,
+    );
+    await using snapshot = await take();
+    const rows = readSnapshot(spark, snapshot, {
+      columns: await columnsOf("moments"),
+      ranges: await tableRanges(session, { schema, name: "moments" }, 1),
+      where: "true",
+      applicationName,
+    });
+    const [row] = await rows
+      .agg(
+        f.count(f.lit(1)),
+        f.sum(f.expr("CAST(unix_micros(tz) = n AS INT)")),
+        f.sum(f.expr("CAST(ts = CAST(timestamp_micros(n) AS TIMESTAMP_NTZ) AS INT)")),
+      )
+      .collect();
+    expect(row?.toArray().map(Number)).toEqual([3809, 3809, 3809]);
+  });
+
   test("without a place in Spark's types are known by a condition", async () => {
     await database.query(
       `CREATE TABLE ${schema}.odd (m numeric(5,2), da date, ts timestamp, tz timestamptz, ai int[])`,
