@@ -50,7 +50,10 @@ export function knownRows(
     const columns = details.columns.map(({ name, type }) => [name, type] as const);
     const then = shapeThen(columns, shape);
     if (then === undefined) return noIdentities(spark);
-    const rows = readAttempt(spark, copies, publishedSchema(details)).where(f.not(f.col(DELETED)));
+    // One task for these few: what is grouped by key there isn't sent around.
+    const rows = readAttempt(spark, copies, publishedSchema(details))
+      .where(f.not(f.col(DELETED)))
+      .coalesce(1);
     // Older rows of a batch aren't read again: without a key they would stand for new ones that equal them.
     return deliveredRows(rows, then, knownFrom, undefined);
   });

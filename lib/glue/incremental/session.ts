@@ -5,8 +5,13 @@ import { JOIN_SETTINGS } from "../join-settings.js";
 /** The server drops sessions that nobody asked for an hour; one of the same id then begins without its settings. */
 const FRESH_MS = 20 * 60_000;
 
-/** Compiling a plan takes longer than a few thousand rows do without it. */
-const INTERPRETED = { "spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN" };
+const FEW_ROWS = {
+  // Compiling a plan takes longer than some ten thousand rows do without it.
+  "spark.sql.codegen.wholeStage": "false",
+  "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+  // What a JDBC source has is endless to Spark otherwise, which then sends rows around that one task has. Too much to be broadcast.
+  "spark.sql.defaultSizeInBytes": String(32 * 1024 * 1024),
+};
 
 /**
  * Fixes the session's settings that results depend on, because a server may run with any: timestamps without a zone are UTC,
@@ -49,7 +54,7 @@ export function sessionsForFewRows(spark: SparkSession, log: Logger): () => Prom
 async function interpreting(spark: SparkSession, log: Logger): Promise<SparkSession> {
   try {
     const session = spark.newSession();
-    await fixSession(session, INTERPRETED);
+    await fixSession(session, FEW_ROWS);
     return session;
   } catch (error) {
     log.debug("the server gives no second session; small tables are loaded in the run's own", { error: String(error) });
