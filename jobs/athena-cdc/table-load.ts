@@ -10,7 +10,9 @@ import {
   fixBounds,
   hasFew,
   type IcebergCatalog,
+  type NewRows,
   newestByKey,
+  newRows,
   type RowShape,
   readAttempt,
   rowsWithin,
@@ -51,7 +53,6 @@ import {
 import { type Commit, publishBatch } from "./iceberg-output.js";
 import { type Keys, keyOf } from "./keys.js";
 import { type DeliveredBefore, KnownRows } from "./known-rows.js";
-import { type NewRows, newRows } from "./new-files.js";
 import { JOB, type Settings } from "./settings.js";
 import { checkApart, isIcebergTable } from "./source-place.js";
 import { columnsAfter, type Details, detailsOf, type Opened, type Watermark } from "./state.js";
@@ -165,9 +166,10 @@ export class TableLoad {
     if (unchanged && decision.kind === "window" && decision.known !== undefined) {
       return this.#nothing("the table has the same files as in the last run");
     }
-    if (clock !== undefined && change === undefined) {
+    if (clock !== undefined && change === undefined && decision.kind === "window" && decision.known !== undefined) {
+      const range = { from: decision.from, last: micros(decision.known.time) };
       this.#news = await step("look at new files", () =>
-        newRows(this.#context.storage, this.#files, before, decision, clock),
+        newRows(this.#context.storage, this.#files, before?.sourceFiles, clock, range),
       );
     }
     const rows = await this.#rowsOf(source, decision);

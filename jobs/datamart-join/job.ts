@@ -19,9 +19,10 @@ import { backfillImpossible } from "./decision.js";
 import { type MartCommit, publishMarts } from "./iceberg-output.js";
 import { joinTree } from "./join-tree.js";
 import { type Mart, sourceOf } from "./mart.js";
-import { type Answers, MartLoad, type Questions, type Written } from "./mart-load.js";
+import { type Answers, MartLoad, type Written } from "./mart-load.js";
 import { outputColumns } from "./output-columns.js";
 import { type Arguments, argumentProblems, JOB, readSettings, type Settings } from "./settings.js";
+import type { Questions } from "./source-look.js";
 import { type OpenSources, openSources } from "./sources.js";
 import {
   type Details,
@@ -241,11 +242,17 @@ class DatamartLoad {
       const endOf = new Map<BoundsQuestion | undefined, () => Bounds>(
         bounds.map((question, index) => [question, ends[index] as () => Bounds]),
       );
-      const boundsOf = ({ bounds }: Questions) =>
-        new Map([...bounds].map(([table, question]) => [table, (endOf.get(question) as () => Bounds)()]));
+      const boundsOf = ({ bounds, told }: Questions) =>
+        new Map([
+          ...told,
+          ...[...bounds].map(([table, question]) => [table, (endOf.get(question) as () => Bounds)()] as const),
+        ]);
       // Only then: the watermark goes as far as the bounds do, so every row up to there has to be in what is looked at later.
       const near = questions.flatMap((one) =>
-        [...one.near].flatMap(([table, question]) => (hasRows(endOf.get(one.bounds.get(table))) ? [question] : [])),
+        [...one.near].flatMap(([table, question]) => {
+          const told = one.told.get(table);
+          return hasRows(told === undefined ? endOf.get(one.bounds.get(table)) : () => told) ? [question] : [];
+        }),
       );
       const counts =
         near.length === 0 ? [] : await this.#run.step("look near the watermarks", () => deliveredNear(near));

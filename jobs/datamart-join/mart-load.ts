@@ -1,33 +1,18 @@
-import {
-  type Bounds,
-  type BoundsQuestion,
-  type NearQuestion,
-  nearQuestion,
-  rowsWithin,
-  storedSchema,
-  undelivered,
-} from "../../lib/glue/incremental/index.js";
+import { type Bounds, rowsWithin, storedSchema, undelivered } from "../../lib/glue/incremental/index.js";
 import type { JobContext, TableReport, TableRun } from "../../lib/glue/index.js";
 import * as f from "../../lib/spark/functions/index.js";
 import type { DataFrame, SparkSession } from "../../lib/spark/index.js";
 import { type Batch, canonicalUri, childUri, formatTrackerTime } from "../../lib/storage/index.js";
 import { type Circumstances, type Decision, decide, microsOf, schemaChanges, typesAfter } from "./decision.js";
 import type { MartCommit } from "./iceberg-output.js";
-import { deliveredHere, deliveredOf } from "./known.js";
+import { deliveredOf } from "./known.js";
 import { sourceOf } from "./mart.js";
 import { changedRows, knownBefore, MartWriter } from "./mart-writer.js";
 import { storedNames } from "./output-columns.js";
 import { joinedRows, touchedGroups } from "./plans.js";
 import type { Settings } from "./settings.js";
-import { knownFolders, type MartDetails, type Opened, type Watermark } from "./state.js";
-
-/** What has to be asked of the source before it is known whether there is something to do, by table. */
-export interface Questions {
-  /** Of each table that may have news. */
-  readonly bounds: ReadonlyMap<string, BoundsQuestion>;
-  /** Of those whose delivered rows are few. */
-  readonly near: ReadonlyMap<string, NearQuestion>;
-}
+import { type Questions, SourceLook } from "./source-look.js";
+import type { MartDetails, Opened, Watermark } from "./state.js";
 
 /** What the source said. */
 export interface Answers {
@@ -63,7 +48,9 @@ export class MartLoad {
   readonly #parts: MartLoadParts;
   readonly #report: TableReport;
   #decision: Decision = { kind: "everything", reason: "" };
-  #asked: Questions = { bounds: new Map(), near: new Map() };
+  #asked: Questions = { bounds: new Map(), told: new Map(), near: new Map() };
+  /** Set where news are looked for. */
+  #source: SourceLook | undefined;
   #answers: Answers = { bounds: new Map(), delivered: new Map() };
   /** Rows that may count as changed, by table. */
   #fresh: ReadonlyMap<string, DataFrame> = new Map();
@@ -93,53 +80,9 @@ export class MartLoad {
     this.#report.stateAfter = this.#report.stateBefore;
     const decision = this.#decision;
     if (decision.kind === "range") return this.#asked;
-    const bounds = [...mart.sources].flatMap(([table, { rows, clock }]): [string, BoundsQuestion][] => {
-      const from = decision.kind === "changes" ? decision.from(table) : undefined;
-      return clock === undefined || this.#isUnchanged(table) ? [] : [[table, { source: rows, clock, from, table }]];
-    });
-    this.#asked = { bounds: new Map(bounds), near: await this.#nearQuestions(bounds.map(([table]) => table)) };
+    this.#source = new SourceLook(this.#parts, decision);
+    this.#asked = await this.#source.questions();
     return this.#asked;
-  }
-
-  /** Whether a table has the very same files as before the last batch read it, all news of which that batch took. */
-  #isUnchanged(table: string): boolean {
-    const decision = this.#decision;
-    if (decision.kind !== "changes" || !decision.known) return false;
-    const version = this.#versionOf(table);
-    return version !== undefined && version === this.#parts.before?.sources?.[table];
-  }
-
-  /** With the lookback: a longer one may find rows in the same files that came late once. With the columns: others may be read from them. */
-  #versionOf(table: string): string | undefined {
-    const { mart, settings } = this.#parts;
-    const { version, schema } = sourceOf(mart, table);
-    return version === undefined
-      ? undefined
-      : `${version} lookback ${settings.lookback} ${JSON.stringify(storedSchema(schema))}`;
-  }
-
-  /** What the next run is to find of the files. Rows without a time may have one when the table is defined otherwise: such files are read again. */
-  #versionAfter(table: string): string | undefined {
-    const { withoutTime = 0n } = this.#answers.bounds.get(table) ?? {};
-    return withoutTime > 0n || this.#timeAfter(table) === undefined ? undefined : this.#versionOf(table);
-  }
-
-  async #nearQuestions(tables: readonly string[]): Promise<Map<string, NearQuestion>> {
-    const { mart, opened, context, before } = this.#parts;
-    const decision = this.#decision;
-    const questions = new Map<string, NearQuestion>();
-    if (decision.kind !== "changes" || !decision.known || tables.length === 0) return questions;
-    if (before?.sources === undefined) return questions;
-    const delivered = await deliveredHere(context.storage, mart, knownFolders(opened.state, mart.name));
-    if (delivered === undefined) return questions;
-    for (const table of tables) {
-      const { rows: source, schema, clock } = sourceOf(mart, table);
-      const [from, watermark] = [decision.from(table), decision.since(table)];
-      if (clock === undefined || from === undefined || watermark === undefined) continue;
-      const question = nearQuestion({ source, schema, clock }, from, watermark, delivered.get(table) ?? []);
-      if (question !== undefined) questions.set(table, question);
-    }
-    return questions;
   }
 
   /** Looks whether there is something to do, without writing anything. */
@@ -215,7 +158,8 @@ export class MartLoad {
     const full = this.#decision.kind === "everything";
     const seen: Record<string, bigint> = {};
     for (const table of mart.sources.keys()) {
-      if (this.#isUnchanged(table)) context.log.warn(`${mart.name}: no new rows in ${table}, which has the same files`);
+      if (this.#source?.isUnchanged(table))
+        context.log.warn(`${mart.name}: no new rows in ${table}, which has the same files`);
     }
     for (const [table, { rows, later, withoutTime }] of this.#answers.bounds) {
       const { incrementalColumn, shortName } = sourceOf(mart, table).configuration;
@@ -259,6 +203,8 @@ export class MartLoad {
     }
     const bounds = this.#answers.bounds.get(table);
     if (bounds === undefined || bounds.rows + bounds.later === 0n) return undefined;
+    const newFrom = this.#source?.newFrom(table);
+    if (newFrom !== undefined) return rowsWithin(rows, clock, { from: newFrom, to: undefined, withoutTime: false });
     const delivered = this.#answers.delivered.get(table);
     const asked = this.#asked.near.get(table);
     if (delivered !== undefined && asked !== undefined) {
@@ -361,14 +307,12 @@ export class MartLoad {
 
   #details(commit: MartCommit | undefined): MartDetails {
     const { mart, definition, settings, before, context } = this.#parts;
-    const versions = [...mart.sources.keys()].flatMap((table) => {
-      const version = this.#versionAfter(table);
-      return version === undefined ? [] : [[table, version] as const];
-    });
+    const read = this.#source?.filesRead(this.#answers.bounds, (table) => this.#timeAfter(table) !== undefined);
     return {
       definition,
       // A part that is loaded again says nothing of the rest.
-      sources: this.#decision.kind === "range" ? (before?.sources ?? {}) : Object.fromEntries(versions),
+      sources: read?.sources ?? before?.sources ?? {},
+      files: read?.files ?? before?.files ?? {},
       schemas: Object.fromEntries([...mart.sources].map(([table, { schema }]) => [table, storedSchema(schema)])),
       names: storedNames(mart.columns),
       types: typesAfter(mart.columns, before, settings.format, this.#decision.kind === "everything"),

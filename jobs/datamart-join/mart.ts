@@ -1,4 +1,4 @@
-import { type Clock, keyJson, rowJson } from "../../lib/glue/incremental/index.js";
+import { type Clock, keyJson, rowJson, type SourceFiles } from "../../lib/glue/incremental/index.js";
 import * as f from "../../lib/spark/functions/index.js";
 import type { Column, DataFrame, StructType } from "../../lib/spark/index.js";
 import type { TableConfiguration } from "./configuration.js";
@@ -11,8 +11,8 @@ export interface Source {
   readonly schema: StructType;
   /** `undefined`: the table has no incremental column. */
   readonly clock: Clock | undefined;
-  /** Of its files, the same as long as they are the very same ones; `undefined`: they can't be looked at. */
-  readonly version: string | undefined;
+  /** `undefined`: they can't be looked at. */
+  readonly files: SourceFiles | undefined;
   /** All its rows, as a plan. */
   readonly rows: DataFrame;
 }

@@ -90,7 +90,7 @@ async function openSource(
     configuration: { ...described, key },
     schema,
     clock: clockOf(schema, described.incrementalColumn, described.name),
-    version: (await sourceFiles(names, storage, listedAt))?.version,
+    files: await sourceFiles(names, storage, listedAt),
     rows,
   };
 }

@@ -23,10 +23,12 @@ export type MartDetails = {
   readonly output?: string;
   readonly format: "parquet" | "iceberg";
   /**
-   * The files of each table before its rows were read for the last batch that wasn't a backfill, see `Source.version`, with what else tells whether
+   * The files of each table before its rows were read for the last batch that wasn't a backfill, see `Source.files`, with what else tells whether
    * they have news. A table isn't named whose files have to be read again in any case. States of older versions have none.
    */
   readonly sources?: { readonly [table: string]: string };
+  /** Marks of the files in `sources`, of tables that had no row later than the source's clock. */
+  readonly files?: { readonly [table: string]: readonly string[] };
   /** The run whose batch was the last with something of this output. */
   readonly runId: string;
 };

@@ -5,6 +5,7 @@ export * from "./duration.js";
 export * from "./iceberg.js";
 export * from "./iceberg-commit.js";
 export * from "./near.js";
+export * from "./new-files.js";
 export * from "./parquet-files.js";
 export * from "./rows.js";
 export * from "./schema-changes.js";

@@ -41,8 +41,12 @@ export function nearQuestion(
 ): NearQuestion | undefined {
   const known = delivered.filter(({ time }) => time >= from);
   if (known.length > FEW) return undefined;
-  const to = known.reduce((latest, { time }) => (time > latest ? time : latest), watermark);
-  return { ...table, from, to, delivered: known };
+  return { ...table, from, to: latestDelivered(watermark, known), delivered: known };
+}
+
+/** The time of the latest delivered row, microseconds, which may be later than the watermark. */
+export function latestDelivered(watermark: bigint, delivered: readonly Pick<DeliveredRow, "time">[]): bigint {
+  return delivered.reduce((latest, { time }) => (time > latest ? time : latest), watermark);
 }
 
 /**

@@ -9,6 +9,8 @@ const FOOTER_BYTES = 64 * 1024;
 const FILES_AT_ONCE = 8;
 const SMALL_BYTES = 2 * 1024 * 1024;
 const SMALL_FILES = 16;
+/** Small files may have very many rows with the same few times. */
+const MOST_TIMES_OF_FILE = 200_000n;
 /** Before 1900 Spark's files may count days by another calendar, which it sets right when it reads them. */
 const CALENDAR_IS_SURE = -2_208_988_800_000_000n;
 const NANOS = 1_000n;
@@ -43,7 +45,7 @@ export async function countRows(store: ObjectStore, files: readonly StoredFile[]
  * The times of all rows of a few small Parquet files, read here instead of by a Spark operation, which costs more than they do.
  *
  * @returns microseconds since 1970 as {@link Clock.micros} has them, `null` for NULL; `undefined` where only Spark can tell: other formats and
- *   compressions, columns that aren't timestamps in the file as in the table, values before 1900.
+ *   compressions, columns that aren't timestamps in the file as in the table, values before 1900, more than 200,000 rows in a file.
  */
 export async function timesOf(
   store: ObjectStore,
@@ -129,6 +131,7 @@ export async function columnsOf(
 
 async function timesOfFile(store: ObjectStore, stored: StoredFile, clock: Clock): Promise<(bigint | null)[]> {
   const { file, metadata } = await openParquet(store, stored, stored.size <= WHOLE_BYTES);
+  if (metadata.num_rows > MOST_TIMES_OF_FILE) throw new RangeError(`${stored.uri} has ${metadata.num_rows} rows`);
   const columns = parquetSchema(metadata).children;
   const name = findColumn({ fields: columns.map(({ element }) => element) }, clock.name);
   const found = columns.filter(({ element, children }) => element.name === name && children.length === 0);

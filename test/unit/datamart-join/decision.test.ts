@@ -47,7 +47,7 @@ function martOf({ key = [] as string[], schemas = SCHEMAS as Schemas } = {}): Ma
       if (configuration === undefined) return [];
       // A decision doesn't read rows.
       const rows = undefined as unknown as Source["rows"];
-      return [[name, { configuration, schema, clock: clockOf(schema, "updated_at", name), version: undefined, rows }]];
+      return [[name, { configuration, schema, clock: clockOf(schema, "updated_at", name), files: undefined, rows }]];
     }),
   );
   return { name: "joined", tree, sources, columns: outputColumns(tree, structs, tables) };
