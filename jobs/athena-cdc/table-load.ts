@@ -185,12 +185,17 @@ export class TableLoad {
 
   /** Without a Spark operation where few rows are to be looked at. */
   async #fixBounds(source: DataFrame, clock: Clock, decision: Decision): Promise<Bounds> {
-    const now = BigInt(Date.now()) * 1_000n;
-    if (this.#news !== undefined) return boundsOfTimes(this.#news.times, this.#news.from, now);
+    const writtenAt = this.#files?.writtenAt ?? 0n;
+    if (this.#news !== undefined) {
+      const bounds = boundsOfTimes(this.#news.times, this.#news.from, writtenAt);
+      if (bounds !== undefined) return bounds;
+      this.#news = undefined;
+    }
     const from = decision.kind === "window" ? decision.from : undefined;
     const few = this.#few;
     const times = few === undefined ? undefined : await timesOf(this.#context.storage, few, clock);
-    if (times !== undefined) return boundsOfTimes(times, from, now);
+    const bounds = times === undefined ? undefined : boundsOfTimes(times, from, writtenAt);
+    if (bounds !== undefined) return bounds;
     return await fixBounds({ source, clock, from, table: this.#name, small: few !== undefined });
   }
 

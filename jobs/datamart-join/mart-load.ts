@@ -1,3 +1,4 @@
+import { ExitCode, UserError } from "../../lib/errors.js";
 import { type Bounds, rowsWithin, storedSchema, undelivered } from "../../lib/glue/incremental/index.js";
 import type { JobContext, TableReport, TableRun } from "../../lib/glue/index.js";
 import * as f from "../../lib/spark/functions/index.js";
@@ -136,6 +137,7 @@ export class MartLoad {
     }
     const { counts, delivered, groups } = await writer.writeChanges();
     this.#tellChanged(counts);
+    this.#checkNewRows(counts);
     if (groups === undefined && this.#parts.opened.tracker.from === "state") {
       this.#report.reason = "no rows since the last run";
       return undefined;
@@ -242,6 +244,23 @@ export class MartLoad {
     }
     this.#tellChanged(changed);
     this.#fresh = new Map(tables.filter(([table]) => Object.hasOwn(changed, table)));
+  }
+
+  /**
+   * Whether the executors found the rows that stand in new files: the watermark goes past them.
+   *
+   * @throws UserError `TABLE_REWRITTEN`.
+   */
+  #checkNewRows(counts: Readonly<Record<string, number>>): void {
+    for (const [table, { rows }] of this.#asked.told) {
+      const found = counts[table] ?? 0;
+      if (this.#source?.newFrom(table) === undefined || BigInt(found) >= rows) continue;
+      throw new UserError(
+        "TABLE_REWRITTEN",
+        `${table} was rewritten while it was read: ${found} of ${rows} new rows were found`,
+        { hint: "Nothing was published. Run again", exitCode: ExitCode.retryable },
+      );
+    }
   }
 
   #tellChanged(counts: Readonly<Record<string, number>>): void {

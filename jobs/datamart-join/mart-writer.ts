@@ -124,7 +124,7 @@ export class MartWriter {
   }
 
   async #writeGroups(tables: readonly string[], changes: DataFrame, changesFolder: string): Promise<GroupsWritten> {
-    const { mart, run, spark, before, settings } = this.#parts;
+    const { mart, run, spark, settings } = this.#parts;
     const { batchId } = this.#work;
     const [folder, emptiedFolder] = [this.#rowsFolder, this.#emptiedFolder];
     const plan = touchedGroups(mart, tables, changes, knownBefore(this.#parts));
@@ -141,14 +141,14 @@ export class MartWriter {
     const joined = joinedRows(mart, touched, batchId).repartition(f.col(GROUP_ID));
     const { rows } = await run.step("write the rows", () => this.#store(joined, folder));
     let emptied = 0n;
+    // Only then files without rows are needed: so that the folders can be read.
+    const isFirst = settings.format === "parquet" && !(await this.#isThere(`${mart.name}_emptied`));
     const mayBeEmptied = mart.tree.tables.length > 1 && !(await this.#allHaveRows(touchedFolder));
-    if (mayBeEmptied || before === undefined) {
+    if (mayBeEmptied || isFirst) {
       const written = spark.read.schema("group_id STRING").parquet(hadoopReadPath(folder));
       const gone = emptiedGroups(mart, touched, written, batchId);
       emptied = (await run.step("write the emptied groups", () => this.#store(gone, emptiedFolder))).rows;
     }
-    // Only the first batch needs files without rows: so that the folders can be read.
-    const isFirst = before === undefined;
     const folders = [
       ...(rows > 0n || isFirst ? [mart.name] : []),
       ...(emptied > 0n || isFirst ? [`${mart.name}_emptied`] : []),
@@ -205,6 +205,13 @@ export class MartWriter {
     const watermark = JSON.stringify(this.#work.marks);
     const after = mode === "replace" ? null : (inTable?.runId ?? null);
     return { mode, rows, emptied, schema: outputSchema(mart.columns), watermark, after };
+  }
+
+  /** Whether readers have files in a folder of the output. */
+  async #isThere(name: string): Promise<boolean> {
+    const { settings, context } = this.#parts;
+    for await (const _ of context.storage.list(`${childUri(settings.output, settings.database, name)}/`)) return true;
+    return false;
   }
 
   #store(rows: DataFrame, folder: string, options = {}): Promise<{ readonly rows: bigint }> {

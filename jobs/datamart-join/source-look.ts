@@ -72,6 +72,14 @@ export class SourceLook {
     return this.#newFrom.get(table);
   }
 
+  /** Whether a table has the very same files as before the last batch read it, all news of which that batch took. */
+  isUnchanged(table: string): boolean {
+    const decision = this.#decision;
+    if (decision.kind !== "changes" || !decision.known) return false;
+    const version = this.#versionOf(table);
+    return version !== undefined && version === this.#parts.before?.sources?.[table];
+  }
+
   /** The rows that count as delivered, by table; `undefined` where they aren't known here. */
   async #deliveredHere(): Promise<ReadonlyMap<string, readonly DeliveredRow[]> | undefined> {
     const { mart, opened, context, before } = this.#parts;
@@ -89,7 +97,6 @@ export class SourceLook {
     const decision = this.#decision;
     const found = new Map<string, Bounds>();
     if (decision.kind !== "changes") return found;
-    const now = nowMicros();
     for (const [table, { clock, from }] of tables) {
       const [watermark, version] = [decision.since(table), before?.sources?.[table]];
       if (watermark === undefined || from === undefined || version === undefined) continue;
@@ -98,10 +105,9 @@ export class SourceLook {
       const range = { from, last: latestDelivered(watermark, known) };
       const { files } = sourceOf(mart, table);
       const news = await newRows(context.storage, files, before?.files?.[table], clock, range);
-      if (news === undefined) continue;
-      const bounds = boundsOfTimes(news.times, news.from, now);
-      // A row of the future may be delivered, and then it is in no new file.
-      if (bounds.later > 0n) continue;
+      if (files === undefined || news === undefined) continue;
+      const bounds = boundsOfTimes(news.times, news.from, files.writtenAt);
+      if (bounds === undefined) continue;
       this.#newFrom.set(table, news.from);
       found.set(table, bounds);
     }
@@ -112,23 +118,17 @@ export class SourceLook {
   async #boundsHere(tables: readonly [string, BoundsQuestion][]): Promise<Map<string, Bounds> | undefined> {
     const { mart, context } = this.#parts;
     const bounds = new Map<string, Bounds>();
-    const files = tables.map(([table]) => sourceOf(mart, table).files?.files);
-    if (files.some((those) => those === undefined || !areSmall(those))) return undefined;
-    const now = nowMicros();
+    const files = tables.map(([table]) => sourceOf(mart, table).files);
+    if (files.some((those) => those === undefined || !areSmall(those.files))) return undefined;
     for (const [number, [table, { clock, from }]] of tables.entries()) {
-      const times = await timesOf(context.storage, files[number] ?? [], clock);
-      if (times === undefined) return undefined;
-      bounds.set(table, boundsOfTimes(times, from, now));
+      const those = files[number];
+      const times = those === undefined ? undefined : await timesOf(context.storage, those.files, clock);
+      const found =
+        those === undefined || times === undefined ? undefined : boundsOfTimes(times, from, those.writtenAt);
+      if (found === undefined) return undefined;
+      bounds.set(table, found);
     }
     return bounds;
-  }
-
-  /** Whether a table has the very same files as before the last batch read it, all news of which that batch took. */
-  isUnchanged(table: string): boolean {
-    const decision = this.#decision;
-    if (decision.kind !== "changes" || !decision.known) return false;
-    const version = this.#versionOf(table);
-    return version !== undefined && version === this.#parts.before?.sources?.[table];
   }
 
   #versionOf(table: string): string | undefined {
@@ -158,12 +158,19 @@ export class SourceLook {
       const version = this.#versionOf(table);
       const { withoutTime = 0n, later = 0n } = bounds.get(table) ?? {};
       // Rows without a time may have one when the table is defined otherwise: such files are read again.
-      if (version === undefined || withoutTime > 0n || !hasMark(table)) continue;
+      if (version === undefined || withoutTime > 0n || !hasMark(table) || !this.#reachedBack(table)) continue;
       sources[table] = version;
       const marks = this.isUnchanged(table) ? before?.files?.[table] : sourceOf(mart, table).files?.marks;
       if (marks !== undefined && later === 0n) files[table] = marks;
     }
     return { sources, files };
+  }
+
+  /** Whether a batch looks as far back as the next one will: one that goes by a timestamp that was set by hand begins there. */
+  #reachedBack(table: string): boolean {
+    const decision = this.#decision;
+    const [since, from] = decision.kind === "changes" ? [decision.since(table), decision.from(table)] : [];
+    return since === undefined || from === undefined || from <= since - this.#parts.settings.lookback;
   }
 
   #nearQuestions(
@@ -189,5 +196,3 @@ export class SourceLook {
 function readingOf(version: string): string {
   return version.slice(version.indexOf(" ") + 1);
 }
-
-const nowMicros = () => BigInt(Date.now()) * 1_000n;

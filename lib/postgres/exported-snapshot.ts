@@ -236,7 +236,7 @@ const COMPARABLE = 2n ** 31n - 1_000_000n;
  * that it may have been unseen then. Numbers of transactions wrap around; rows of ages past count as old.
  *
  * @param since `xmin` of the earlier snapshot.
- * @returns `false` when no row can be: no transaction has begun to write since. `undefined` when it can't be told any more: too many
+ * @returns `false` when no row that the snapshot sees can be. `undefined` when it can't be told any more: too many
  *   transactions have passed, or it is of another cluster.
  */
 export function writtenSince(

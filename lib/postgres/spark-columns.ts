@@ -93,7 +93,7 @@ export function sparkColumn({ name, type, kind }: SourceColumn, row = "t"): Spar
     return {
       ...base,
       type: withZone ? types.timestamp : types.timestampNtz,
-      sql: `CASE WHEN ${isBetween(value, "1900-01-01", "2100-01-01", zone)} THEN (date_part('epoch', ${value}) * 1000000)::bigint WHEN ${within} THEN ${MICROS(value)} END`,
+      sql: `CASE WHEN ${isExactAsDouble(value, zone)} THEN (date_part('epoch', ${value}) * 1000000)::bigint WHEN ${within} THEN ${MICROS(value)} END`,
       // The session's time zone is UTC, so the cast keeps the wall clock.
       decode: (read) => (withZone ? f.timestamp_micros(read) : f.timestamp_micros(read).cast("timestamp_ntz")),
       special: `NOT (${within})`,
@@ -104,12 +104,12 @@ export function sparkColumn({ name, type, kind }: SourceColumn, row = "t"): Spar
 }
 
 /**
- * SQL condition on times that a double holds to the microsecond: below 2^32 s seconds are off by 2^-22 at the most, and below 2^52 us
+ * SQL condition on times that a double of seconds holds to the microsecond: below 2^32 s seconds are off by 2^-22 at the most, and below 2^52 us
  * microseconds by a quarter, together less than half a microsecond. Whole numbers out of doubles take PostgreSQL a third of the time that
  * they take out of `extract`, whose result is numeric.
  */
-function isBetween(value: string, from: string, to: string, zone: string): string {
-  return `${value} BETWEEN '${from} 00:00:00${zone}' AND '${to} 00:00:00${zone}'`;
+function isExactAsDouble(value: string, zone: string): string {
+  return `${value} BETWEEN '1900-01-01 00:00:00${zone}' AND '2100-01-01 00:00:00${zone}'`;
 }
 
 const ELEMENTS: Readonly<Partial<Record<string, DataType>>> = {

@@ -58,20 +58,25 @@ export async function fixBoundsTogether(questions: readonly BoundsQuestion[]): P
  * The bounds by the times of all rows, of a table that is so small that they were read here.
  *
  * @param from as in {@link BoundsQuestion}.
- * @param now the clock that counts, microseconds.
+ * @param writtenAt when the rows' files were written, see {@link SourceFiles}.
+ * @returns `undefined` where a row is later than that: whether it is due only the source's clock can tell, and this process's may be wrong.
  */
-export function boundsOfTimes(times: readonly (bigint | null)[], from: bigint | undefined, now: bigint): Bounds {
+export function boundsOfTimes(
+  times: readonly (bigint | null)[],
+  from: bigint | undefined,
+  writtenAt: bigint,
+): Bounds | undefined {
   let to: bigint | undefined;
-  let [rows, later, withoutTime] = [0n, 0n, 0n];
+  let [rows, withoutTime] = [0n, 0n];
   for (const time of times) {
     if (time === null) withoutTime++;
-    else if (time > now) later++;
+    else if (time > writtenAt) return undefined;
     else if (from === undefined || time >= from) {
       rows++;
       if (to === undefined || time > to) to = time;
     }
   }
-  return { to, rows, later, withoutTime, now };
+  return { to, rows, later: 0n, withoutTime, now: writtenAt };
 }
 
 /** A plan of one row. */

@@ -9,7 +9,7 @@ const FEW_ROWS = {
   // Compiling a plan takes longer than some ten thousand rows do without it.
   "spark.sql.codegen.wholeStage": "false",
   "spark.sql.codegen.factoryMode": "NO_CODEGEN",
-  // What a JDBC source has is endless to Spark otherwise, which then sends rows around that one task has. Too much to be broadcast.
+  // What a JDBC source has is endless to Spark otherwise, which then sends rows around that one task has.
   "spark.sql.defaultSizeInBytes": String(32 * 1024 * 1024),
 };
 

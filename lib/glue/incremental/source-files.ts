@@ -16,6 +16,8 @@ export interface SourceFiles {
   readonly files: readonly StoredFile[];
   /** For each file what tells whether it is the very same in another run. */
   readonly marks: readonly string[];
+  /** When the last of them was written, by the store's clock, microseconds since 1970: no row can rightly be later. */
+  readonly writtenAt: bigint;
 }
 
 /** How much earlier than it was a file's time may be told: whole seconds on S3, and the tick of a disk's clock. */
@@ -53,6 +55,7 @@ export async function sourceFiles(
       version: hashOf(known.join("\n")),
       files: found.map(({ info }) => info),
       marks: known.map((text) => hashOf(text).slice(0, MARK_LENGTH)),
+      writtenAt: BigInt(Math.max(...found.map(({ info }) => info.modified.getTime()))) * 1_000n,
     };
   } catch {
     // Spark may be allowed to read what this process isn't; then the rows tell.

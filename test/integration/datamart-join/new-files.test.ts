@@ -1,6 +1,6 @@
 import { readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { afterEach, expect, inject, test } from "vitest";
+import { afterEach, expect, inject, test, vi } from "vitest";
 import { at, DatamartScenario, TABLES, type TableName, type TestRow } from "../../support/datamart-scenario.js";
 
 let scenario: DatamartScenario | undefined;
@@ -90,4 +90,26 @@ test("files that were put together or are gone bring nothing; rows of the future
   await s.spark.sql(`REFRESH TABLE ${s.table("account")}`);
   expect(await load(s)).toMatchObject({ looks: [], changed: {} });
   await s.expectLikeFullLoad("a file that is gone");
+});
+
+test("a late row within the lookback of a timestamp that another job wrote; a clock of this process that is ahead", async () => {
+  const s = await parquetScenario();
+  await insert(s, "settlement_transaction", ["t15", "q4", 15, at(15)]);
+  s.timestampFile = "last_load_timestamp\n2026-01-01 10:20:00\n";
+  expect(await load(s, "--lookback", "15m")).toMatchObject({ changed: {} });
+  await insert(s, "settlement_transaction", ["t22", "q4", 22, at(22)]);
+  // That batch began at the timestamp, and looked at nothing before it.
+  await load(s, "--lookback", "15m");
+  const ids = async () => (await s.newest()).map((row) => JSON.parse(row).transaction_id as string);
+  expect(await ids()).toEqual(expect.arrayContaining(["t15", "t22"]));
+
+  const inMinutes = (minutes: number) => new Date(Date.now() + minutes * 60_000).toISOString();
+  await insert(s, "settlement_transaction", ["t-future", "q4", 30, inMinutes(30)]);
+  const real = Date.now.bind(Date);
+  const ahead = vi.spyOn(Date, "now").mockImplementation(() => real() + 3_600_000);
+  const future = await load(s).finally(() => ahead.mockRestore());
+  expect(future.warnings).toContain("ROWS_IN_THE_FUTURE");
+  await insert(s, "settlement_transaction", ["t-now", "q4", 31, inMinutes(0)]);
+  await load(s);
+  expect(await ids()).toEqual(expect.arrayContaining(["t-future", "t-now"]));
 });
