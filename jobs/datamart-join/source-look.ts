@@ -107,7 +107,7 @@ export class SourceLook {
       const news = await newRows(context.storage, files, before?.files?.[table], clock, range);
       if (files === undefined || news === undefined) continue;
       const bounds = boundsOfTimes(news.times, news.from, files.writtenAt);
-      if (bounds === undefined) continue;
+      if (bounds === undefined || bounds.later > 0n) continue;
       this.#newFrom.set(table, news.from);
       found.set(table, bounds);
     }

@@ -59,24 +59,28 @@ export async function fixBoundsTogether(questions: readonly BoundsQuestion[]): P
  *
  * @param from as in {@link BoundsQuestion}.
  * @param writtenAt when the rows' files were written, see {@link SourceFiles}.
- * @returns `undefined` where a row is later than that: whether it is due only the source's clock can tell, and this process's may be wrong.
+ * @param now by this process's clock, microseconds.
+ * @returns `undefined` where a row is later than its files, and due by this process's clock alone: that one may be ahead, and a watermark past
+ *   rows to come would leave them out. Only the source's can tell.
  */
 export function boundsOfTimes(
   times: readonly (bigint | null)[],
   from: bigint | undefined,
   writtenAt: bigint,
+  now = BigInt(Date.now()) * 1_000n,
 ): Bounds | undefined {
   let to: bigint | undefined;
-  let [rows, withoutTime] = [0n, 0n];
+  let [rows, later, withoutTime] = [0n, 0n, 0n];
   for (const time of times) {
     if (time === null) withoutTime++;
+    else if (time > writtenAt && time > now) later++;
     else if (time > writtenAt) return undefined;
     else if (from === undefined || time >= from) {
       rows++;
       if (to === undefined || time > to) to = time;
     }
   }
-  return { to, rows, later: 0n, withoutTime, now: writtenAt };
+  return { to, rows, later, withoutTime, now };
 }
 
 /** A plan of one row. */
