@@ -1,4 +1,4 @@
-import { parquetMetadataAsync, parquetRead, parquetReadObjects, parquetSchema, type SchemaElement } from "hyparquet";
+import { parquetMetadataAsync, parquetReadObjects, parquetSchema, type SchemaElement } from "hyparquet";
 import type { ObjectStore } from "../../storage/index.js";
 import { mapSideBySide } from "../side-by-side.js";
 import { type Clock, findColumn } from "./column.js";
@@ -138,18 +138,12 @@ async function timesOfFile(store: ObjectStore, stored: StoredFile, clock: Clock)
   const [column] = found;
   if (column === undefined || found.length > 1) throw new TypeError(`${stored.uri} has no plain column ${clock.name}`);
   if (kindOf(column.element) !== clock.kind) throw new TypeError(`${stored.uri} holds no ${clock.kind}`);
-  const times: (bigint | null)[] = [];
-  // By the column's chunks: an object for each row would take several times the memory.
-  const onChunk = ({ columnData }: { readonly columnData: ArrayLike<unknown> }) => {
-    for (let index = 0; index < columnData.length; index++) {
-      const time = (columnData[index] ?? null) as bigint | null;
-      if (time !== null && time < CALENDAR_IS_SURE) throw new RangeError(`${stored.uri} has values before 1900`);
-      times.push(time);
-    }
-  };
-  await parquetRead({ file, metadata, columns: [column.element.name], parsers: AS_MICROS, onChunk });
-  if (BigInt(times.length) !== metadata.num_rows) throw new RangeError(`${stored.uri} hasn't as many values as rows`);
-  return times;
+  const rows = await parquetReadObjects({ file, metadata, columns: [column.element.name], parsers: AS_MICROS });
+  return rows.map((row) => {
+    const time = (row[column.element.name] ?? null) as bigint | null;
+    if (time !== null && time < CALENDAR_IS_SURE) throw new RangeError(`${stored.uri} has values before 1900`);
+    return time;
+  });
 }
 
 /** Spark's type of a column of points in time; `undefined`: it holds none. */
