@@ -19,9 +19,9 @@ export default defineConfig({
           env,
           testTimeout: 120_000,
           hookTimeout: 180_000,
-          // One Spark and one PostgreSQL serve the whole suite on two cores. A file often waits: for one thread of Spark that
-          // plans, for processes that start, for time to pass. With three neither core is idle; more only make each slower.
-          maxWorkers: 3,
+          // One Spark and one PostgreSQL serve the whole suite on two cores. With three files at once both are always busy, and what
+          // needs a slot of Spark's two, or is to be in time, is starved now and then.
+          maxWorkers: 2,
           // After the unit tests: projects with unlike numbers of workers can't run side by side.
           sequence: { groupOrder: 1 },
         },

@@ -6,6 +6,7 @@ import {
   childUri,
   findLeftovers,
   type JsonValue,
+  type Lease,
   type Leftovers,
   parentUri,
   type Step,
@@ -77,7 +78,8 @@ export async function runTables(
 ): Promise<void> {
   if (context.mode === "plan") {
     const none: Leftovers = { async clear() {} };
-    await workOn(context, options, await wantedTables(context, options, tables), none, context.signal, work);
+    const wanted = await wantedTables(context, options, tables);
+    await workOn(context, options, wanted, { leftovers: none, signal: context.signal }, work);
     return;
   }
   await using lease = await context.step("take the lease", () =>
@@ -98,7 +100,7 @@ export async function runTables(
   const leftovers = await findLeftovers(context.storage, options, context.runId);
   const signal = AbortSignal.any([context.signal, lease.lost]);
   await putLastRun(context, options, { runId: context.runId, state: "RUNNING", failed: [...others, ...wanted] });
-  await workOn(context, options, wanted, leftovers, signal, work);
+  await workOn(context, options, wanted, { leftovers, signal, lease }, work);
   context.signal.throwIfAborted();
   if (lease.lost.aborted) throw lease.lost.reason;
   const failed = wanted.filter((table) => context.report.table(table).status === "FAILED");
@@ -117,8 +119,7 @@ async function workOn(
   context: JobContext<unknown>,
   options: ManyTables,
   tables: readonly string[],
-  leftovers: Leftovers,
-  signal: AbortSignal,
+  { leftovers, signal, lease }: { readonly leftovers: Leftovers; readonly signal: AbortSignal; readonly lease?: Lease },
   work: (run: TableRun) => Promise<void>,
 ): Promise<void> {
   // The report shows the tables in the order of the catalog, whichever ends first.
@@ -128,6 +129,7 @@ async function workOn(
       await work(tableRun(context, options, table, leftovers, signal));
       context.report.table(table).status ??= context.mode === "plan" ? "PLANNED" : "SUCCEEDED";
     } catch (error) {
+      await lease?.look();
       context.tableFailed(table, signal.aborted ? signal.reason : error);
     }
   });

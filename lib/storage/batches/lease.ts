@@ -28,6 +28,11 @@ export interface LeaseOptions {
 export interface Lease extends AsyncDisposable {
   /** Aborted when another run has taken the lease over. */
   readonly lost: AbortSignal;
+  /**
+   * Looks now whether it has, instead of at the next renewal: after a failure, which may come of what another run has cleared while this one was
+   * silent.
+   */
+  look(): Promise<void>;
 }
 
 interface Holder {
@@ -110,6 +115,11 @@ function hold(
 ): Lease {
   const lost = new AbortController();
   const ended = new AbortController();
+  const look = async () => {
+    // A store that doesn't answer is no reason to stop: others can't take over there either.
+    const holder = await store.head(held.holderUri).catch(() => ({ etag: held.etag }));
+    if (!ended.signal.aborted && holder?.etag !== held.etag) lost.abort(leaseLost(what));
+  };
   const renew = async () => {
     while (!ended.signal.aborted) {
       try {
@@ -117,19 +127,15 @@ function hold(
       } catch {
         return;
       }
-      // A store that doesn't answer is no reason to stop: others can't take over there either.
-      const holder = await store.head(held.holderUri).catch(() => ({ etag: held.etag }));
-      if (ended.signal.aborted) return;
-      if (holder?.etag !== held.etag) {
-        lost.abort(leaseLost(what));
-        return;
-      }
+      await look();
+      if (ended.signal.aborted || lost.signal.aborted) return;
       await held.beat().catch(() => undefined);
     }
   };
   const renewing = renew();
   return {
     lost: lost.signal,
+    look,
     async [Symbol.asyncDispose]() {
       ended.abort();
       await renewing;

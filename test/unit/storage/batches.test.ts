@@ -247,7 +247,15 @@ describe("leases", () => {
       expiresAfterMs: 60_000,
       process: { self: "third", isGone: (mark: string) => mark === "second" },
     });
-    await Promise.all([first, second, third].map((held) => held[Symbol.asyncDispose]()));
+    await third.look();
+    expect(third.lost.aborted).toBe(false);
+    const fourth = await lease(folder, "fourth", {
+      process: { self: "fourth", isGone: (mark: string) => mark === "third" },
+    });
+    // Long before it would look by itself.
+    await third.look();
+    expect(third.lost.reason).toMatchObject({ code: "LEASE_LOST", exitCode: 75 });
+    await Promise.all([first, second, third, fourth].map((held) => held[Symbol.asyncDispose]()));
   });
 });
 
