@@ -110,7 +110,10 @@ test("tables with foreign keys come after those that they refer to, in whatever 
 test("what a dead run left is cleared, but its Spark session is let be while the run is alive elsewhere", async () => {
   await makeTable("left", "(1, 'a')");
   const items = await scenario.writeItems({ left: { table: "left", item: { "db_load.primary_key": "id" } } });
-  /** Loads while the dead run's session works. What becomes of that work comes in its own time. */
+  /**
+   * Loads while the dead run's session works: far longer than a load may take, even where this work's slot
+   * is one of two, and tests of other files wait for the other. What becomes of it comes in its own time.
+   */
   const clearing = async () => {
     await scenario.rows(`CREATE TABLE "${scenario.name}".glue_connect_stage_dead (op text)`);
     const owner = JSON.stringify({
@@ -120,7 +123,9 @@ test("what a dead run left is cleared, but its Spark session is let be while the
       sparkSessionId: scenario.spark.sessionId,
     });
     await scenario.rows(`COMMENT ON TABLE "${scenario.name}".glue_connect_stage_dead IS '${owner}'`);
-    const slow = await scenario.spark.sql("SELECT java_method('java.lang.Thread', 'sleep', 60000L) AS x FROM range(1)");
+    const slow = await scenario.spark.sql(
+      "SELECT java_method('java.lang.Thread', 'sleep', 600000L) AS x FROM range(1)",
+    );
     const working = slow.collect().then(
       () => "ended",
       (error: Error) => error.message,
@@ -140,7 +145,7 @@ test("what a dead run left is cleared, but its Spark session is let be while the
   await scenario.rows("SELECT pg_advisory_unlock(1)");
   const cleared = await clearing();
   expect(await cleared.working).toMatch(/cancel/i);
-});
+}, 400_000);
 
 test("two items with one target: the second is refused, or comes after", async () => {
   await makeTable("shared", "(1, 'a')");
