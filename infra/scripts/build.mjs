@@ -1,5 +1,5 @@
-// npm run build, and what `npm ci` runs: Spark Connect's protocol code if it is missing, then TypeScript into dist.
-// Both do nothing when nothing changed.
+// npm run build, and what `npm ci` runs: Spark Connect's protocol code if it is missing, then dist: types by TypeScript, which
+// does nothing when nothing changed, and JavaScript in bundles.
 import { spawnSync } from "node:child_process";
 import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, rmSync } from "node:fs";
 import { delimiter, dirname, extname, join, relative } from "node:path";
@@ -38,6 +38,8 @@ run("The TypeScript does not compile", [
   "--tsBuildInfoFile",
   join(dist, ".tsbuildinfo"),
 ]);
+const { bundle } = await import("./bundle.mjs");
+const bundled = await bundle(root).catch(() => fail("The bundles could not be made.", "The reason is above."));
 removeLeftovers(dist);
 for (const folder of SOURCES) copyScripts(join(root, folder));
 const bin = join(dist, "lib", "cli", "main.js");
@@ -65,19 +67,21 @@ function copyScripts(folder) {
   }
 }
 
-/** What was made of a source file that has gone: an import of it must fail here too. */
+/** What was made of a source file that has gone, or of another version of it: an import of it must fail here too. */
 function removeLeftovers(folder) {
   if (!existsSync(folder)) return;
   for (const entry of readdirSync(folder, { withFileTypes: true })) {
     const made = join(folder, entry.name);
     if (entry.isDirectory()) removeLeftovers(made);
-    else if (entry.name !== ".tsbuildinfo" && !hasSource(relative(dist, made))) rmSync(made);
+    else if (entry.name !== ".tsbuildinfo" && !bundled.has(made) && !hasSource(relative(dist, made))) rmSync(made);
   }
 }
 
 function hasSource(made) {
   const source = join(root, made);
-  return existsSync(source) || existsSync(source.replace(/(\.d\.ts|\.js|\.js\.map)$/, ".ts"));
+  return made.endsWith(".mjs")
+    ? existsSync(source)
+    : made.endsWith(".d.ts") && existsSync(source.replace(/\.d\.ts$/, ".ts"));
 }
 
 function fail(message, hint) {

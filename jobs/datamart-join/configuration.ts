@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { ExitCode, UserError } from "../../lib/errors.js";
 import type { ObjectStore } from "../../lib/storage/index.js";
 

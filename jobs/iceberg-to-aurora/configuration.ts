@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { ExitCode, UserError } from "../../lib/errors.js";
 import { configurationValue } from "../../lib/glue/metadata.js";
 import { EMBEDDED_HOST } from "../../lib/glue/postgres-settings.js";

@@ -1,10 +1,7 @@
-import { existsSync } from "node:fs";
 import { stat } from "node:fs/promises";
 import path from "node:path";
-import { fileURLToPath } from "node:url";
-import { build } from "esbuild";
 import { ExitCode, UserError } from "../errors.js";
-import { packageRoot } from "../targets/local/package-root.js";
+import { modulesRoot, packageRoot } from "../targets/local/package-root.js";
 import { bundlingErrors, isModulePath, loadFailed, thisPackage } from "./import-module.js";
 import { builtInModule } from "./registry.js";
 
@@ -23,6 +20,7 @@ export async function bundleJob(job: string): Promise<Uint8Array> {
     throw new UserError("JOB_NOT_FOUND", `There is no file ${file}`, { exitCode: ExitCode.usage });
   }
   const main = ownModule(path.join("lib", "cli", "bundle-main"));
+  const { build } = await import("esbuild");
   try {
     const { outputFiles } = await build({
       stdin: {
@@ -55,11 +53,8 @@ export async function bundleJob(job: string): Promise<Uint8Array> {
   }
 }
 
-/** A module of this package: its source where this runs from the source, else what was compiled of it. */
+/** A module of this package: its source where this runs from the source, else what was built of it. */
 function ownModule(name: string): string {
-  const root = packageRoot();
-  const compiled = path.join(root, "dist", `${name}.js`);
-  const source = path.join(root, `${name}.ts`);
-  const fromDist = fileURLToPath(import.meta.url).startsWith(path.join(root, "dist"));
-  return fromDist || !existsSync(source) ? compiled : source;
+  const root = modulesRoot();
+  return path.join(root, `${name}.${root === packageRoot() ? "ts" : "js"}`);
 }

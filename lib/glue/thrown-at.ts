@@ -43,7 +43,7 @@ export function thrownAt(error: unknown, origin: JobOrigin | undefined): ThrownA
   const root = rootOf(origin.ours);
   const isOurs = ({ file }: SourcePlace) =>
     file === origin.ours || (root !== undefined && ["lib", "jobs", "infra"].some((room) => isWithin(file, root, room)));
-  if (root !== undefined && isWithin(origin.file, root, "jobs")) return undefined;
+  if (isOurs({ ...origin, line: 0, column: 0 }) && origin.file !== origin.ours) return undefined;
   const folder = path.dirname(origin.file);
   const isJobs = ({ file }: SourcePlace) => {
     const within = file.startsWith(`${folder}${path.sep}`) ? file.slice(folder.length) : file;
@@ -62,9 +62,12 @@ export function placeText({ file, line, column }: SourcePlace): string {
   return `${relative.startsWith("..") ? file : relative}, line ${line}, column ${column}`;
 }
 
-/** The folder that has `lib/` with our code in it: the package, its `dist`, or what a source map says it was. */
+/**
+ * The folder that has `lib/` with our code in it: the package, or what a source map says it was; or its `dist`, where the code
+ * that several modules share lies in `lib/chunks`.
+ */
 function rootOf(ours: string): string | undefined {
-  return /^(.*[/\\])lib[/\\]glue[/\\]define-job\.[jt]s$/.exec(ours)?.[1];
+  return /^(.*[/\\])lib[/\\](?:glue[/\\](?:define-job|index)\.[jt]s|chunks[/\\][^/\\]+\.js)$/.exec(ours)?.[1];
 }
 
 function isWithin(file: string, root: string, room: string): boolean {

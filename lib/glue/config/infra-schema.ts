@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 
 const text = z.string({ error: "is no text" }).trim().min(1, "is empty");
 const wholeNumber = (least: number, most: number) =>

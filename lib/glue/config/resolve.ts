@@ -1,4 +1,4 @@
-import type { z } from "zod";
+import type * as z from "zod";
 import { ExitCode, UserError } from "../../errors.js";
 import { nearest } from "../suggest.js";
 import { type InfraSettings, infraSchema } from "./infra-schema.js";

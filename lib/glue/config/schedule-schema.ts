@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { isRefusedArgument } from "../reserved-arguments.js";
 import { cronProblems } from "../schedule/cron.js";
 

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { infraSchema } from "./infra-schema.js";
 import { scheduleShape } from "./schedule-schema.js";
 

@@ -1,5 +1,5 @@
 import { existsSync, readFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { dirname, join, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 import { UserError } from "../../errors.js";
 
@@ -14,6 +14,13 @@ export function packageRoot(from: string = dirname(fileURLToPath(import.meta.url
       });
     }
   }
+}
+
+/** The folder that our modules run from: the package's own with the sources, or its `dist`. */
+export function modulesRoot(): string {
+  const root = packageRoot();
+  const dist = join(root, "dist");
+  return fileURLToPath(import.meta.url).startsWith(dist + sep) ? dist : root;
 }
 
 function nameIn(manifest: string): unknown {

@@ -17,7 +17,6 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import pg from "pg";
 import { ExitCode, UserError } from "../../errors.js";
@@ -32,6 +31,7 @@ import {
 import { withFileLock } from "./file-lock.js";
 import { freePort, isPortFree } from "./free-port.js";
 import { lastLines, openLog } from "./log-lines.js";
+import { modulesRoot } from "./package-root.js";
 import { poll } from "./poll.js";
 import { canReach, ROOT_SHARED_FOLDER, type ServiceAccount, serviceAccount } from "./postgres-account.js";
 import { findPostgresBinaries, type PostgresBinaries } from "./postgres-binaries.js";
@@ -487,7 +487,7 @@ function startGuard(directories: LocalDirectories, state: PostgresState, options
   const guard = spawn(
     process.execPath,
     [
-      fileURLToPath(new URL("./postgres-guard.mjs", import.meta.url)),
+      join(modulesRoot(), "lib", "targets", "local", "postgres-guard.mjs"),
       stateFile(directories),
       String(state.pid),
       String(idleSeconds),
