@@ -42,6 +42,8 @@ export async function bundle(root) {
     sourcemap: "linked",
     sourcesContent: false,
     external: PACKAGES,
+    // As Node 21 and later have it. By this pg sees where it runs; else it would try a Response, for which Node 20 loads undici.
+    define: { navigator: '{"userAgent":"Node.js"}' },
     logLevel: "warning",
     metafile: true,
     // Packages in CommonJS ask for Node's modules by require, which an ES module has not. The name is one that whoever bundles

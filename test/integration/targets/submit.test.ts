@@ -1,8 +1,10 @@
+import { execFile } from "node:child_process";
 import { createHash, randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { promisify } from "node:util";
 import { gzipSync } from "node:zlib";
 import { CreateApplicationCommand, EMRServerlessClient } from "@aws-sdk/client-emr-serverless";
 import { GetJobCommand, GetJobRunCommand, GlueClient } from "@aws-sdk/client-glue";
@@ -14,6 +16,7 @@ import { createObjectStore } from "../../../lib/storage/index.js";
 import { createEmrRuns } from "../../../lib/targets/runs/emr-runs.js";
 import { createGlueRuns } from "../../../lib/targets/runs/glue-runs.js";
 import { AWS_TEST_OPTIONS } from "../../support/aws.js";
+import { startBuilt } from "../../support/built-command.js";
 import { makeCertificates } from "../../support/certificates.js";
 import { checkRequests } from "../../support/check-requests.js";
 import { runHere, startHere } from "../../support/cli-here.js";
@@ -481,6 +484,26 @@ test("a Glue run that is tried again counts by its last attempt, and that one is
   // Glue doesn't try that again, though it might be tried twice more.
   fake.behaviour.glueRuns = [{ ...failed, JobRunState: "TIMEOUT", CompletedOn: Date.now() / 1000 }];
   expect(await service.get(id)).toMatchObject({ id, phase: "failed", state: "TIMEOUT" });
+});
+
+test("what the built command uploads of a job runs by itself", async () => {
+  writeFileSync(
+    join(folder, "counts.ts"),
+    `import { defineJob } from "glue-connect";
+export default defineJob({ name: "counts", summary: "s", args: {}, async run({ spark }) {
+  const session = await spark();
+  if ((await session.range(7).count()) !== 7) throw new Error("not 7");
+} });`,
+  );
+  const submitted = await startBuilt(folder, ["submit", "./counts.ts", "--JOB_NAME", "counts"]).ended;
+  expect(submitted.code, submitted.stderr).toBe(0);
+  const uri = (await uploaded()).find((one) => one.endsWith("/counts.mjs")) ?? "";
+  const bundle = join(mkdtempSync(join(folder, "alone-")), "counts.mjs");
+  writeFileSync(bundle, (await store.get(uri))?.body ?? "");
+  const { stdout } = await promisify(execFile)(process.execPath, [bundle, "--JOB_NAME", "counts"], {
+    env: { ...process.env, SPARK_REMOTE: inject("sparkRemote") },
+  });
+  expect(stdout).toContain("counts (counts)  SUCCEEDED");
 });
 
 test("every request is one that the services' own models allow", async () => {
