@@ -85,7 +85,8 @@ export function boundsOfTimes(
 
 /** A plan of one row. */
 function boundsRow({ source, clock, from, small = false }: BoundsQuestion, number: number): DataFrame {
-  const unread = clock.column.isNotNull().and(clock.micros.isNull());
+  // Only text may be no time: of other columns it needn't be looked for, which Spark would do for every row.
+  const unread = clock.kind === "text" ? clock.column.isNotNull().and(clock.micros.isNull()) : undefined;
   const now = f.unix_micros(f.current_timestamp());
   const wanted = from === undefined ? source : source.where(atOrAfterOrWithout(clock, from));
   const due = clock.micros.leq(now);
@@ -95,8 +96,10 @@ function boundsRow({ source, clock, from, small = false }: BoundsQuestion, numbe
     f.count_if(due).as("rows"),
     f.count_if(clock.micros.gt(now)).as("later"),
     f.count_if(clock.column.isNull()).as("without_time"),
-    f.count_if(unread).as("unread"),
-    f.min(f.when(unread, clock.column.cast("string"))).as("example"),
+    (unread === undefined ? f.lit(0n) : f.count_if(unread)).as("unread"),
+    (unread === undefined ? f.lit(null).cast("string") : f.min(f.when(unread, clock.column.cast("string")))).as(
+      "example",
+    ),
     f.max(now).as("now"),
   );
 }
