@@ -1,4 +1,10 @@
-import { countParquetRows, rowsWithin, textsOf, writeParquet, writtenFiles } from "../../lib/glue/incremental/index.js";
+import {
+  countParquetRows,
+  rowsWithin,
+  textsAreAmong,
+  writeParquet,
+  writtenFiles,
+} from "../../lib/glue/incremental/index.js";
 import * as f from "../../lib/spark/functions/index.js";
 import type { DataFrame, SparkSession } from "../../lib/spark/index.js";
 import { type Batch, childUri, hadoopReadPath } from "../../lib/storage/index.js";
@@ -165,10 +171,11 @@ export class MartWriter {
    */
   async #allHaveRows(touchedFolder: string): Promise<boolean> {
     const { storage } = this.#parts.context;
-    const groupsIn = async (folder: string) =>
-      textsOf(storage, await writtenFiles(storage, folder), GROUP_ID, MOST_GROUPS_READ);
-    const [touched, written] = await Promise.all([groupsIn(touchedFolder), groupsIn(this.#rowsFolder)]);
-    return touched !== undefined && written !== undefined && [...touched].every((id) => written.has(id));
+    const [touched, written] = await Promise.all([
+      writtenFiles(storage, touchedFolder),
+      writtenFiles(storage, this.#rowsFolder),
+    ]);
+    return (await textsAreAmong(storage, touched, written, GROUP_ID, MOST_GROUPS_READ)) === true;
   }
 
   /** After a full load: the rows near the watermark, and the links of all rows. */

@@ -1,4 +1,4 @@
-import { parquetMetadataAsync, parquetReadObjects, parquetSchema, type SchemaElement } from "hyparquet";
+import { parquetMetadataAsync, parquetRead, parquetReadObjects, parquetSchema, type SchemaElement } from "hyparquet";
 import type { ObjectStore } from "../../storage/index.js";
 import { mapSideBySide } from "../side-by-side.js";
 import { type Clock, findColumn } from "./column.js";
@@ -86,19 +86,28 @@ export async function filesSince(
 }
 
 /**
- * The different values of a text column of Parquet files.
+ * Whether every text in a column of some Parquet files is in the same column of others, too.
  *
- * @param most rows that are read here.
+ * @param most rows of either that are read here.
  * @returns `undefined` when there are more, or only Spark can read them.
  */
-export async function textsOf(
+export async function textsAreAmong(
   store: ObjectStore,
   files: readonly StoredFile[],
+  others: readonly StoredFile[],
   name: string,
   most: number,
-): Promise<ReadonlySet<string> | undefined> {
-  const rows = await columnsOf(store, files, [name], most);
-  return rows === undefined ? undefined : new Set(rows.map((row) => row[name] as string));
+): Promise<boolean | undefined> {
+  try {
+    const [own, theirs] = await Promise.all([openFew(store, files, most), openFew(store, others, most)]);
+    if (own === undefined || theirs === undefined) return undefined;
+    const left = new Set<unknown>();
+    await Promise.all(own.map((parquet) => readColumn(parquet, name, (text) => left.add(text))));
+    await Promise.all(theirs.map((parquet) => readColumn(parquet, name, (text) => left.delete(text))));
+    return left.size === 0;
+  } catch {
+    return undefined;
+  }
 }
 
 /**
@@ -114,9 +123,8 @@ export async function columnsOf(
   most: number,
 ): Promise<readonly Readonly<Record<string, unknown>>[] | undefined> {
   try {
-    const opened = await mapSideBySide(files, FILES_AT_ONCE, (file) => openParquet(store, file));
-    const rows = opened.reduce((sum, { metadata }) => sum + metadata.num_rows, 0n);
-    if (rows > BigInt(most)) return undefined;
+    const opened = await openFew(store, files, most);
+    if (opened === undefined) return undefined;
     const columns = [...names];
     const read = await mapSideBySide(
       opened,
@@ -138,12 +146,12 @@ async function timesOfFile(store: ObjectStore, stored: StoredFile, clock: Clock)
   const [column] = found;
   if (column === undefined || found.length > 1) throw new TypeError(`${stored.uri} has no plain column ${clock.name}`);
   if (kindOf(column.element) !== clock.kind) throw new TypeError(`${stored.uri} holds no ${clock.kind}`);
-  const rows = await parquetReadObjects({ file, metadata, columns: [column.element.name], parsers: AS_MICROS });
-  return rows.map((row) => {
-    const time = (row[column.element.name] ?? null) as bigint | null;
-    if (time !== null && time < CALENDAR_IS_SURE) throw new RangeError(`${stored.uri} has values before 1900`);
-    return time;
-  });
+  const times: (bigint | null)[] = [];
+  await readColumn({ file, metadata }, column.element.name, (time) => times.push((time ?? null) as bigint | null));
+  if (times.some((time) => time !== null && time < CALENDAR_IS_SURE)) {
+    throw new RangeError(`${stored.uri} has values before 1900`);
+  }
+  return times;
 }
 
 /** Spark's type of a column of points in time; `undefined`: it holds none. */
@@ -162,6 +170,33 @@ const AS_MICROS = {
 function floorToMicros(nanos: bigint): bigint {
   const micros = nanos / NANOS;
   return nanos < 0n && micros * NANOS !== nanos ? micros - 1n : micros;
+}
+
+/** @returns `undefined` when they have more than `most` rows. */
+async function openFew(store: ObjectStore, files: readonly StoredFile[], most: number) {
+  const opened = await mapSideBySide(files, FILES_AT_ONCE, (file) => openParquet(store, file));
+  const rows = opened.reduce((sum, { metadata }) => sum + metadata.num_rows, 0n);
+  return rows > BigInt(most) ? undefined : opened;
+}
+
+/**
+ * The values of a column, without an object for every row: of tens of thousands these take more memory and time than the reading.
+ *
+ * @param each must not throw: nobody would see it.
+ */
+async function readColumn(
+  parquet: Awaited<ReturnType<typeof openParquet>>,
+  name: string,
+  each: (value: unknown) => void,
+): Promise<void> {
+  await parquetRead({
+    ...parquet,
+    columns: [name],
+    parsers: AS_MICROS,
+    onChunk: ({ columnData }) => {
+      for (const value of columnData) each(value);
+    },
+  });
 }
 
 /** @param whole fetch all of it with the first request. */
