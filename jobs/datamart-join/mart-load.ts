@@ -205,8 +205,8 @@ export class MartLoad {
     }
     const bounds = this.#answers.bounds.get(table);
     if (bounds === undefined || bounds.rows + bounds.later === 0n) return undefined;
-    const newFrom = this.#source?.newFrom(table);
-    if (newFrom !== undefined) return rowsWithin(rows, clock, { from: newFrom, to: undefined, withoutTime: false });
+    const newRows = this.#source?.newRows(table);
+    if (newRows !== undefined) return newRows;
     const delivered = this.#answers.delivered.get(table);
     const asked = this.#asked.near.get(table);
     if (delivered !== undefined && asked !== undefined) {
@@ -254,7 +254,7 @@ export class MartLoad {
   #checkNewRows(counts: Readonly<Record<string, number>>): void {
     for (const [table, { rows }] of this.#asked.told) {
       const found = counts[table] ?? 0;
-      if (this.#source?.newFrom(table) === undefined || BigInt(found) >= rows) continue;
+      if (this.#source?.newRows(table) === undefined || BigInt(found) >= rows) continue;
       throw new UserError(
         "TABLE_REWRITTEN",
         `${table} was rewritten while it was read: ${found} of ${rows} new rows were found`,

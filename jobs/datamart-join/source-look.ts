@@ -8,10 +8,13 @@ import {
   type NearQuestion,
   nearQuestion,
   newRows,
+  rowsInFiles,
+  rowsWithin,
   storedSchema,
   timesOf,
 } from "../../lib/glue/incremental/index.js";
 import type { JobContext } from "../../lib/glue/index.js";
+import type { DataFrame } from "../../lib/spark/index.js";
 import type { Decision } from "./decision.js";
 import { deliveredHere } from "./known.js";
 import { type Mart, sourceOf } from "./mart.js";
@@ -41,7 +44,7 @@ interface Parts {
 export class SourceLook {
   readonly #parts: Parts;
   readonly #decision: Exclude<Decision, { kind: "range" }>;
-  readonly #newFrom = new Map<string, bigint>();
+  readonly #newRows = new Map<string, DataFrame>();
 
   constructor(parts: Parts, decision: Exclude<Decision, { kind: "range" }>) {
     this.#parts = parts;
@@ -67,9 +70,9 @@ export class SourceLook {
     };
   }
 
-  /** Where all that isn't delivered of a table begins, microseconds, when its new files say so. */
-  newFrom(table: string): bigint | undefined {
-    return this.#newFrom.get(table);
+  /** All rows of a table that aren't delivered, when its new files say which they are. */
+  newRows(table: string): DataFrame | undefined {
+    return this.#newRows.get(table);
   }
 
   /** Whether a table has the very same files as before the last batch read it, all news of which that batch took. */
@@ -103,12 +106,13 @@ export class SourceLook {
       if (readingOf(version) !== this.#reading(table)) continue;
       const known = (delivered.get(table) ?? []).filter(({ time }) => time >= from);
       const range = { from, last: latestDelivered(watermark, known) };
-      const { files } = sourceOf(mart, table);
+      const { files, rows } = sourceOf(mart, table);
       const news = await newRows(context.storage, files, before?.files?.[table], clock, range);
       if (files === undefined || news === undefined) continue;
       const bounds = boundsOfTimes(news.times, news.from, files.writtenAt);
       if (bounds === undefined || bounds.later > 0n) continue;
-      this.#newFrom.set(table, news.from);
+      const within = { from: news.from, to: undefined, withoutTime: false };
+      this.#newRows.set(table, rowsWithin(await rowsInFiles(rows, news.files), clock, within));
       found.set(table, bounds);
     }
     return found;

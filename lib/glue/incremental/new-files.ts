@@ -1,6 +1,8 @@
+import * as f from "../../spark/functions/index.js";
+import type { DataFrame } from "../../spark/index.js";
 import type { ObjectStore } from "../../storage/index.js";
 import type { Clock } from "./column.js";
-import { areSmall, timesOf } from "./parquet-files.js";
+import { areSmall, type StoredFile, timesOf } from "./parquet-files.js";
 import type { SourceFiles } from "./source-files.js";
 
 /** What came in new files since the last batch. */
@@ -9,7 +11,11 @@ export interface NewRows {
   readonly from: bigint;
   /** Times of all rows in the new files. */
   readonly times: readonly (bigint | null)[];
+  readonly files: readonly StoredFile[];
 }
+
+/** What stands the same in a URI, however it is encoded. */
+const PLAIN_NAME = /^[\w.-]+$/;
 
 /**
  * Looks at the files that came since the last batch, where they are few and small, so that nothing has to be held against what was delivered.
@@ -36,5 +42,24 @@ export async function newRows(
   if (!areSmall(came)) return undefined;
   const times = await timesOf(storage, came, clock);
   if (times === undefined || times.some((time) => time !== null && time >= from && time <= last)) return undefined;
-  return { from: last + 1n, times };
+  return { from: last + 1n, times, files: came };
+}
+
+/**
+ * A table's rows in some of its files: Spark opens no others. They are told by their names alone; files of one name in several folders come all,
+ * so what is wanted of the rows has to be said besides.
+ *
+ * @returns all rows where Spark can't tell the files by name.
+ */
+export async function rowsInFiles(rows: DataFrame, files: readonly StoredFile[]): Promise<DataFrame> {
+  const names = files.map(({ uri }) => uri.slice(uri.lastIndexOf("/") + 1));
+  if (names.length === 0 || !names.every((name) => PLAIN_NAME.test(name))) return rows;
+  const some = rows.where(f.col("_metadata.file_name").isin(...names));
+  try {
+    await some.schema();
+    return some;
+  } catch {
+    // As of a table whose partitions are read one by one.
+    return rows;
+  }
 }

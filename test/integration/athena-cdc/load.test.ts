@@ -2,10 +2,10 @@ import { readdirSync, statSync, utimesSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
-import { type Clock, filesSince, type StoredFile, timesOf } from "../../../lib/glue/incremental/index.js";
+import { type Clock, filesSince, rowsInFiles, type StoredFile, timesOf } from "../../../lib/glue/incremental/index.js";
 import { SparkConnectClient } from "../../../lib/spark/client/client.js";
 import * as f from "../../../lib/spark/functions/index.js";
-import { SparkSession } from "../../../lib/spark/index.js";
+import { type DataFrame, SparkSession } from "../../../lib/spark/index.js";
 import { createObjectStore } from "../../../lib/storage/index.js";
 import { AthenaScenario } from "../../support/athena-scenario.js";
 import { type ExtraSpark, startExtraSpark } from "../../support/extra-spark.js";
@@ -283,6 +283,13 @@ describe("athena-cdc", () => {
       expect(uris.length, name).toBe(3);
       await expectReach(name, files, { ...clock, name: clock.kind === "timestamp" ? "Updated_At" : "updated_at" });
       expect(sorted(times ?? []), name).toEqual(sorted(bySpark.map((row) => row.getBigInt("t"))));
+      const [file] = files;
+      if (file === undefined || name !== "micros") continue;
+      const idsOf = async (rows: DataFrame) =>
+        sorted((await rows.select("id").collect()).map((row) => row.getBigInt("id")));
+      expect(await idsOf(await rowsInFiles(table, [file]))).toEqual(await idsOf(s.spark.read.parquet(file.uri)));
+      // Rows of a union don't say from which file they are.
+      expect((await idsOf(await rowsInFiles(table.union(table), [file]))).length).toBe(2000);
     }
   });
 
