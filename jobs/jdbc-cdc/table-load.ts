@@ -4,8 +4,8 @@ import {
   copyDelivered,
   keepDelivered,
   readAttempt,
+  type Written,
   writeParquet,
-  writtenFiles,
 } from "../../lib/glue/incremental/index.js";
 import type { JobContext, TableRun } from "../../lib/glue/index.js";
 import { applicationName } from "../../lib/postgres/connection.js";
@@ -160,7 +160,7 @@ export class TableLoad {
     const outcome =
       decision.kind === "backfill"
         ? await this.#afterBackfill(batch, decision, keysAfter)
-        : await this.#after(batch, keysAfter);
+        : await this.#after(batch, written, keysAfter);
     await run.step("check that the table is as it was", () => this.#checkUnaltered());
     const remove = await this.#filesToRemove();
     const state = await batch.publish({
@@ -244,7 +244,7 @@ export class TableLoad {
   }
 
   /** What the next run is to know. */
-  async #after(batch: Batch<Watermark>, keys: string | undefined): Promise<Ending> {
+  async #after(batch: Batch<Watermark>, written: Written, keys: string | undefined): Promise<Ending> {
     const { snapshot, clock, settings, decision, window, table, context, details } = this.#plan;
     const to = this.#to;
     if (to === undefined) return { watermark: null, delivered: {}, tracker: null };
@@ -263,7 +263,7 @@ export class TableLoad {
     // In a copied file a row counts by its time alone.
     const others = `(NOT (${near}) OR NOT (${this.#where}) OR ${knownSql(decision, clock) ?? "false"})`;
     const { versions, others: notInBatch } = await this.#rows.versions({ where, others });
-    const copies = notInBatch === 0n ? await this.#copyDelivered(batch, knownFrom) : undefined;
+    const copies = notInBatch === 0n ? await this.#copyDelivered(batch, written, knownFrom) : undefined;
     const folder = copies ?? (await this.#writeDelivered(batch, where, undefined));
     const watermark: Watermark = {
       to: String(to),
@@ -341,11 +341,10 @@ export class TableLoad {
    * @param from the time that rows count from: files of days before it needn't be kept.
    * @returns `undefined` where Spark had better read these rows again.
    */
-  async #copyDelivered(batch: Batch<Watermark>, from: bigint): Promise<string | undefined> {
+  async #copyDelivered(batch: Batch<Watermark>, written: Written, from: bigint): Promise<string | undefined> {
     const { context, run, output } = this.#plan;
     return await run.step("write what was delivered", async () => {
-      const written = await writtenFiles(context.storage, batch.attempt);
-      const files = output.partitioned ? written.filter(({ uri }) => mayHaveSince(uri, from)) : written;
+      const files = output.partitioned ? written.files.filter(({ uri }) => mayHaveSince(uri, from)) : written.files;
       if (files.length === 0 || !areSmall(files, MOST_COPIED)) return undefined;
       return await copyDelivered(files, context.storage, batch.deliveredFolder);
     });

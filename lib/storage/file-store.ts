@@ -1,11 +1,21 @@
 import { randomBytes } from "node:crypto";
-import { constants } from "node:fs";
-import { copyFile, link, open, readdir, rename, rm, stat } from "node:fs/promises";
+import { closeSync, constants, openSync, readdirSync, readSync, statSync } from "node:fs";
+import { copyFile, link, rename, rm } from "node:fs/promises";
 import path from "node:path";
+import { setImmediate as othersTurn } from "node:timers/promises";
 import { hasVersions, isVersionFolder, readVersioned, versionedName, writeVersion } from "./file-versions.js";
 import { makeFolder } from "./make-folder.js";
 import type { ObjectInfo, ObjectStore, PutOptions, StoredObject } from "./object-store.js";
-import { fileError, hasCode, nothingToCopy, plainEtag, preconditionFailed, readPlain } from "./plain-file.js";
+import {
+  createFile,
+  fileError,
+  hasCode,
+  nothingToCopy,
+  plainEtag,
+  preconditionFailed,
+  readPlain,
+  removeFile,
+} from "./plain-file.js";
 import { fileUriOfPath, isFileUri, pathOfFileUri } from "./uri.js";
 
 /**
@@ -21,8 +31,8 @@ export function createFileStore(): ObjectStore {
 
 async function get(uri: string): Promise<StoredObject | undefined> {
   const file = pathOfFileUri(uri);
-  return fileError(`reading ${uri}`, async () => {
-    const { content } = await readVersioned(file);
+  return fileError(`reading ${uri}`, () => {
+    const { content } = readVersioned(file);
     if (content === undefined) return undefined;
     const { body, etag, modified } = content;
     return { uri, body, size: body.length, etag, modified };
@@ -30,12 +40,15 @@ async function get(uri: string): Promise<StoredObject | undefined> {
 }
 
 async function getRange(uri: string, from: number, to: number): Promise<Uint8Array> {
-  return await fileError(`reading ${uri}`, async () => {
+  return await fileError(`reading ${uri}`, () => {
     try {
-      await using handle = await open(pathOfFileUri(uri), "r");
-      const bytes = new Uint8Array(to - from);
-      const { bytesRead } = await handle.read(bytes, 0, bytes.length, from);
-      return bytes.subarray(0, bytesRead);
+      const handle = openSync(pathOfFileUri(uri), "r");
+      try {
+        const bytes = new Uint8Array(to - from);
+        return bytes.subarray(0, readSync(handle, bytes, 0, bytes.length, from));
+      } finally {
+        closeSync(handle);
+      }
     } catch (error) {
       if (hasCode(error, "ENOENT")) throw nothingToCopy(uri);
       throw error;
@@ -56,7 +69,7 @@ async function put(uri: string, body: string | Uint8Array, options: PutOptions =
   const conditional = options.ifMatch !== undefined || options.ifNoneMatch !== undefined;
   return fileError(`writing ${uri}`, async () => {
     for (;;) {
-      const current = await readVersioned(file);
+      const current = readVersioned(file);
       if (options.ifNoneMatch && current.content !== undefined) throw preconditionFailed(uri);
       if (options.ifMatch !== undefined && current.content?.etag !== options.ifMatch) throw preconditionFailed(uri);
       if (current.version === 0 && options.ifMatch === undefined) {
@@ -81,24 +94,15 @@ async function writePlain(
   const temporary = temporaryName(file);
   await makeFolder(path.dirname(file));
   try {
-    const handle = await open(temporary, "wx");
-    let status: { readonly etag: string; readonly modified: Date };
-    try {
-      await handle.writeFile(bytes);
-      await handle.sync();
-      const stat = await handle.stat({ bigint: true });
-      status = { etag: plainEtag(stat), modified: stat.mtime };
-    } finally {
-      await handle.close();
-    }
+    const stat = await createFile(temporary, bytes, { flush: true });
     if (exclusive) await link(temporary, file);
     else await rename(temporary, file);
-    return status;
+    return { etag: plainEtag(stat), modified: stat.mtime };
   } catch (error) {
     if (exclusive && hasCode(error, "EEXIST")) return undefined;
     throw error;
   } finally {
-    await rm(temporary, { force: true });
+    await removeFile(temporary);
   }
 }
 
@@ -109,8 +113,8 @@ async function* list(prefix: string): AsyncIterable<ObjectInfo> {
   const start = prefix.endsWith("/") ? path.join(whole, "/") : whole;
   const relative = isFileUri(prefix) && !prefix.startsWith("file:/");
   for await (const { file, hasVersions } of walk(folder, start)) {
-    const content = await fileError(`reading ${file}`, async () =>
-      hasVersions ? (await readVersioned(file, { body: false })).content : await readPlain(file, { body: false }),
+    const content = await fileError(`reading ${file}`, () =>
+      hasVersions ? readVersioned(file, { body: false }).content : readPlain(file, { body: false }),
     );
     if (content === undefined) continue;
     const { size, etag, modified } = content;
@@ -127,9 +131,11 @@ interface Found {
 
 /** Files below a folder whose path begins with `start`, in the byte order of their paths, as S3 lists keys. */
 async function* walk(folder: string, start: string): AsyncIterable<Found> {
-  const entries = await fileError(`listing ${folder}`, async () => {
+  // A great tree isn't listed in one go, or everything else would wait for it.
+  await othersTurn();
+  const entries = await fileError(`listing ${folder}`, () => {
     try {
-      return await readdir(folder, { withFileTypes: true });
+      return readdirSync(folder, { withFileTypes: true });
     } catch (error) {
       if (hasCode(error, "ENOENT", "ENOTDIR")) return [];
       throw error;
@@ -166,8 +172,9 @@ function byUtf8(left: string, right: string): number {
 async function copy(from: string, to: string): Promise<void> {
   const source = pathOfFileUri(from);
   const target = pathOfFileUri(to);
-  const [stored, replaced] = await fileError(`copying ${from} to ${to}`, () =>
-    Promise.all([readVersioned(source, { body: false }), readVersioned(target, { body: false })]),
+  const [stored, replaced] = await fileError(
+    `copying ${from} to ${to}`,
+    () => [readVersioned(source, { body: false }), readVersioned(target, { body: false })] as const,
   );
   if (stored.content === undefined) throw nothingToCopy(from);
   if (stored.version > 0 || replaced.version > 0) {
@@ -184,10 +191,10 @@ async function copy(from: string, to: string): Promise<void> {
       await copyFile(source, temporary, constants.COPYFILE_FICLONE);
       await rename(temporary, target);
     } catch (error) {
-      if (hasCode(error, "ENOENT") && (await readPlain(source)) === undefined) throw nothingToCopy(from);
+      if (hasCode(error, "ENOENT") && readPlain(source, { body: false }) === undefined) throw nothingToCopy(from);
       throw error;
     } finally {
-      await rm(temporary, { force: true });
+      await removeFile(temporary);
     }
   });
 }
@@ -196,35 +203,30 @@ async function move(from: string, to: string): Promise<void> {
   const source = pathOfFileUri(from);
   const target = pathOfFileUri(to);
   await fileError(`moving ${from} to ${to}`, async () => {
-    const [stored, replaced, plain] = await Promise.all([hasVersions(source), hasVersions(target), isFile(source)]);
-    if (stored || replaced) {
+    if (hasVersions(source) || hasVersions(target)) {
       await copy(from, to);
       await remove(from);
       return;
     }
-    if (!plain) throw nothingToCopy(from);
+    if (!isFile(source)) throw nothingToCopy(from);
     try {
-      // Mostly the folder is there, made for another file.
-      await rename(source, target).catch(async (error) => {
-        if (!hasCode(error, "ENOENT")) throw error;
-        await makeFolder(path.dirname(target));
-        await rename(source, target);
-      });
+      await makeFolder(path.dirname(target));
+      await rename(source, target);
     } catch (error) {
       if (hasCode(error, "EXDEV")) {
         await copy(from, to);
-        await rm(source, { force: true });
+        await removeFile(source);
         return;
       }
-      if (hasCode(error, "ENOENT") && !(await isFile(source))) throw nothingToCopy(from);
+      if (hasCode(error, "ENOENT") && !isFile(source)) throw nothingToCopy(from);
       throw error;
     }
   });
 }
 
-async function isFile(file: string): Promise<boolean> {
+function isFile(file: string): boolean {
   try {
-    return !(await stat(file)).isDirectory();
+    return statSync(file, { throwIfNoEntry: false })?.isDirectory() === false;
   } catch (error) {
     if (hasCode(error, "ENOENT", "ENOTDIR")) return false;
     throw error;
@@ -241,7 +243,7 @@ async function remove(uri: string): Promise<void> {
   const file = pathOfFileUri(uri);
   await fileError(`deleting ${uri}`, async () => {
     for (;;) {
-      const current = await readVersioned(file, { body: false });
+      const current = readVersioned(file, { body: false });
       if (current.version === 0) {
         try {
           await rm(file, { force: true });

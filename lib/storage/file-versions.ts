@@ -1,8 +1,9 @@
 import { createHash } from "node:crypto";
-import { link, open, readdir, readFile, rename, rm } from "node:fs/promises";
+import { closeSync, fstatSync, openSync, readFileSync } from "node:fs";
+import { link, rename } from "node:fs/promises";
 import path from "node:path";
 import { makeFolder } from "./make-folder.js";
-import { hasCode, type PlainFile, readPlain } from "./plain-file.js";
+import { createFile, hasCode, namesIn, type PlainFile, readPlain, removeFile } from "./plain-file.js";
 import { nameInPlace, publishedNames, putInPlace, settle, temporaryName } from "./published-files.js";
 
 // Compare-and-set on files, without locks that a dead process would leave behind.
@@ -53,31 +54,28 @@ export function versionedName(folder: string): string {
 }
 
 /** Whether an object has versions, and so is more than its plain file. */
-export async function hasVersions(file: string): Promise<boolean> {
-  return (await newestVersion(file)) > 0;
+export function hasVersions(file: string): boolean {
+  return newestVersion(file) > 0;
 }
 
 /** The object at this path, whether it has versions or is a plain file. */
-export async function readVersioned(
-  file: string,
-  options: { readonly body: boolean } = { body: true },
-): Promise<VersionedFile> {
+export function readVersioned(file: string, options: { readonly body: boolean } = { body: true }): VersionedFile {
   for (;;) {
-    const version = await newestVersion(file);
+    const version = newestVersion(file);
     if (version === 0) {
-      const content = await readPlain(file, options);
+      const content = readPlain(file, options);
       // The first version may have come between the two looks, and its content been read as a plain file's.
-      if ((await newestVersion(file)) === 0) return { version, content };
+      if (newestVersion(file) === 0) return { version, content };
       continue;
     }
-    const newest = await readVersion(file, version);
-    const published = await readPlain(file);
+    const newest = readVersion(file, version);
+    const published = readPlain(file);
     // What was published may be newer than what was found to be the newest: look again.
-    if ((await newestVersion(file)) !== version) continue;
+    if (newestVersion(file) !== version) continue;
     if (newest === undefined) throw new Error(`${path.join(folderOf(file), String(version))} is damaged`);
-    const { content, byUser } = await judge(file, version, newest, published);
+    const { content, byUser } = judge(file, version, newest, published);
     // What was judged may have been a file that is overtaken by now, and its names with it.
-    if (byUser && (await readPlain(file, { body: false }))?.etag !== published?.etag) continue;
+    if (byUser && readPlain(file, { body: false })?.etag !== published?.etag) continue;
     return { version, content };
   }
 }
@@ -88,40 +86,40 @@ interface Version {
   readonly modified: Date;
 }
 
-async function judge(
+function judge(
   file: string,
   version: number,
   newest: Version,
   published: PlainFile | undefined,
-): Promise<{ readonly content: PlainFile | undefined; readonly byUser: boolean }> {
+): { readonly content: PlainFile | undefined; readonly byUser: boolean } {
   const { header, body, modified } = newest;
   const content = header.sha === null ? undefined : { body, size: body.length, etag: `v${version}`, modified };
   if (published === undefined) {
-    const byUser = header.fresh ? await wasDeleted(file, version) : header.sha !== null;
+    const byUser = header.fresh ? wasDeleted(file, version) : header.sha !== null;
     return { content: byUser ? undefined : content, byUser };
   }
   const sha = hash(published.body);
-  if (sha === header.sha || (await isLate(file, version, published, sha))) return { content, byUser: false };
+  if (sha === header.sha || isLate(file, version, published, sha)) return { content, byUser: false };
   return { content: { ...published, etag: `v${version}+${published.etag}` }, byUser: true };
 }
 
 /** Whether a file that is missing, with a newest version that nothing was before, had been in place. */
-async function wasDeleted(file: string, version: number): Promise<boolean> {
+function wasDeleted(file: string, version: number): boolean {
   // A deletion by this store may be published late, too.
-  if ((await readHeader(file, version - 1))?.sha === null) return false;
-  return (await publishedNames(folderOf(file))).some((name) => name.done && name.version === version);
+  if (readHeader(file, version - 1)?.sha === null) return false;
+  return publishedNames(folderOf(file)).some((name) => name.done && name.version === version);
 }
 
 /** Whether a file is an earlier version that stands there because a writer was late, or has died. */
-async function isLate(file: string, version: number, published: PlainFile, sha: string): Promise<boolean> {
-  const names = await publishedNames(folderOf(file));
+function isLate(file: string, version: number, published: PlainFile, sha: string): boolean {
+  const names = publishedNames(folderOf(file));
   const own = names.find((name) => name.etag === published.etag);
   if (own !== undefined) {
-    const isAsWritten = (await readHeader(file, own.version))?.sha === sha;
+    const isAsWritten = readHeader(file, own.version)?.sha === sha;
     return isAsWritten && !(own.done && names.some((name) => name.done && name.version > own.version));
   }
   for (let earlier = version - 1; earlier > 0; earlier--) {
-    const header = await readHeader(file, earlier);
+    const header = readHeader(file, earlier);
     if (header?.sha === sha && header.named !== true) return true;
   }
   return false;
@@ -143,12 +141,12 @@ export async function writeVersion(
   await makeFolder(folder);
   if (over.version === 0 && over.content !== undefined) {
     // The plain content becomes a version too: a late publisher can't bring it back as the user's edit.
-    const before = await readPlain(file);
+    const before = readPlain(file);
     if (before?.etag !== over.content.etag) return undefined;
     const name = await nameInPlace(folder, file, before.etag);
     const header = { sha: hash(before.body), fresh: false, named: name !== undefined };
     if ((await createVersion(folder, 1, before.body, header)) === undefined) {
-      if (name !== undefined) await rm(name, { force: true });
+      if (name !== undefined) await removeFile(name);
       return undefined;
     }
     return writeVersion(file, { version: 1, content: before }, body);
@@ -175,22 +173,14 @@ async function createVersion(
 ): Promise<Date | undefined> {
   const temporary = path.join(folder, temporaryName());
   try {
-    const handle = await open(temporary, "wx");
-    let modified: Date;
-    try {
-      await handle.writeFile(Buffer.concat([headerLine(header), body]));
-      await handle.sync();
-      modified = (await handle.stat()).mtime;
-    } finally {
-      await handle.close();
-    }
+    const { mtime } = await createFile(temporary, Buffer.concat([headerLine(header), body]), { flush: true });
     await link(temporary, path.join(folder, String(version)));
-    return modified;
+    return mtime;
   } catch (error) {
     if (hasCode(error, "EEXIST")) return undefined;
     throw error;
   } finally {
-    await rm(temporary, { force: true });
+    await removeFile(temporary);
   }
 }
 
@@ -201,15 +191,15 @@ async function publish(file: string, version: number, body: Uint8Array | undefin
   let current = { version, body };
   for (;;) {
     let name: string | undefined;
-    if (current.body === undefined) await rm(file, { force: true });
+    if (current.body === undefined) await removeFile(file);
     else name = await putInPlace(folder, file, current.version, current.body);
-    const newest = await newestVersion(file);
+    const newest = newestVersion(file);
     if (newest <= current.version) {
       await settle(folder, current.version, name, overtaken);
       return;
     }
     if (name !== undefined) overtaken.push(name);
-    const newer = await readVersion(file, newest);
+    const newer = readVersion(file, newest);
     // Gone means overtaken once more, and then it is the next one's to publish.
     if (newer !== undefined) current = { version: newest, body: newer.header.sha === null ? undefined : newer.body };
   }
@@ -219,50 +209,40 @@ async function publish(file: string, version: number, body: Uint8Array | undefin
 async function shrink(folder: string, version: number): Promise<void> {
   if (version < 1) return;
   const name = path.join(folder, String(version));
-  const header = parse(await readFile(name)).header;
+  const header = parse(readFileSync(name)).header;
   const temporary = path.join(folder, temporaryName());
   try {
-    const handle = await open(temporary, "wx");
-    try {
-      await handle.writeFile(headerLine(header));
-    } finally {
-      await handle.close();
-    }
+    await createFile(temporary, headerLine(header), { flush: false });
     await rename(temporary, name);
-  } finally {
-    await rm(temporary, { force: true });
-  }
-}
-
-async function newestVersion(file: string): Promise<number> {
-  try {
-    let newest = 0;
-    for (const name of await readdir(folderOf(file))) {
-      if (/^\d+$/.test(name)) newest = Math.max(newest, Number(name));
-    }
-    return newest;
   } catch (error) {
-    if (hasCode(error, "ENOENT", "ENOTDIR")) return 0;
+    await removeFile(temporary);
     throw error;
   }
 }
 
+function newestVersion(file: string): number {
+  let newest = 0;
+  for (const name of namesIn(folderOf(file))) {
+    if (/^\d+$/.test(name)) newest = Math.max(newest, Number(name));
+  }
+  return newest;
+}
+
 /** `undefined` when a newer version has followed and the content is gone. */
-async function readVersion(file: string, version: number): Promise<Version | undefined> {
-  const handle = await open(path.join(folderOf(file), String(version)), "r");
+function readVersion(file: string, version: number): Version | undefined {
+  const handle = openSync(path.join(folderOf(file), String(version)), "r");
   try {
-    const [bytes, stat] = [await handle.readFile(), await handle.stat()];
-    const { header, body } = parse(bytes);
+    const { header, body } = parse(readFileSync(handle));
     if (header.sha !== null && hash(body) !== header.sha) return undefined;
-    return { header, body, modified: stat.mtime };
+    return { header, body, modified: fstatSync(handle).mtime };
   } finally {
-    await handle.close();
+    closeSync(handle);
   }
 }
 
-async function readHeader(file: string, version: number): Promise<Header | undefined> {
+function readHeader(file: string, version: number): Header | undefined {
   try {
-    return parse(await readFile(path.join(folderOf(file), String(version)))).header;
+    return parse(readFileSync(path.join(folderOf(file), String(version)))).header;
   } catch (error) {
     if (hasCode(error, "ENOENT")) return undefined;
     throw error;

@@ -1,4 +1,5 @@
-import { mkdir, stat } from "node:fs/promises";
+import { statSync } from "node:fs";
+import { mkdir } from "node:fs/promises";
 import path from "node:path";
 import { ExitCode, UserError } from "../errors.js";
 import { hasCode } from "./plain-file.js";
@@ -13,13 +14,14 @@ const ATTEMPTS = 5;
  * @throws UserError `STORAGE_ACCESS_DENIED` in such a place; else the system's error.
  */
 export async function makeFolder(folder: string): Promise<void> {
+  if (isFolder(folder)) return;
   for (let attempt = 1; ; attempt++) {
     try {
       await mkdir(folder);
       return;
     } catch (error) {
       const parent = path.dirname(folder);
-      if (hasCode(error, "EEXIST") && (await isFolder(folder))) return;
+      if (hasCode(error, "EEXIST") && isFolder(folder)) return;
       if (attempt === ATTEMPTS) throw hasCode(error, "ENOENT") ? takesNone(parent, error) : error;
       if (hasCode(error, "ENOENT") && parent !== folder) await makeFolder(parent);
       else if (!hasCode(error, "EEXIST")) throw error;
@@ -27,11 +29,12 @@ export async function makeFolder(folder: string): Promise<void> {
   }
 }
 
-async function isFolder(folder: string): Promise<boolean> {
+function isFolder(folder: string): boolean {
   try {
-    return (await stat(folder)).isDirectory();
+    return statSync(folder, { throwIfNoEntry: false })?.isDirectory() ?? false;
   } catch (error) {
-    if (hasCode(error, "ENOENT")) return false;
+    // Something above it is a file, which making it says better.
+    if (hasCode(error, "ENOTDIR")) return false;
     throw error;
   }
 }

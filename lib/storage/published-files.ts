@@ -1,8 +1,8 @@
 import { randomBytes } from "node:crypto";
-import { existsSync } from "node:fs";
-import { link, lstat, open, readdir, rename, rm, stat } from "node:fs/promises";
+import { lstatSync, statSync } from "node:fs";
+import { link, rename } from "node:fs/promises";
 import path from "node:path";
-import { hasCode, plainEtag } from "./plain-file.js";
+import { createFile, hasCode, namesIn, plainEtag, removeFile } from "./plain-file.js";
 
 /** The second name of a file that was or is to be renamed into place. */
 export interface PublishedName {
@@ -14,14 +14,14 @@ export interface PublishedName {
 }
 
 /** Second names of files, of one object. */
-export async function publishedNames(folder: string): Promise<PublishedName[]> {
+export function publishedNames(folder: string): PublishedName[] {
   for (;;) {
     try {
       const found: PublishedName[] = [];
-      for (const name of existsSync(folder) ? await readdir(folder) : []) {
+      for (const name of namesIn(folder)) {
         const match = /^(\d+)-[0-9a-f]+\.(copy|done)$/.exec(name);
         if (match === null) continue;
-        const etag = plainEtag(await stat(path.join(folder, name), { bigint: true }));
+        const etag = plainEtag(statSync(path.join(folder, name), { bigint: true }));
         found.push({ name, version: Number(match[1]), done: match[2] === "done", etag });
       }
       return found;
@@ -41,20 +41,14 @@ export async function putInPlace(folder: string, file: string, version: number, 
   const name = path.join(folder, `${version}-${randomName()}`);
   const [temporary, copy] = [`${name}.tmp`, `${name}.copy`];
   try {
-    const handle = await open(temporary, "wx");
-    try {
-      await handle.writeFile(body);
-    } finally {
-      await handle.close();
-    }
+    await createFile(temporary, body, { flush: false });
     await link(temporary, copy);
     await rename(temporary, file);
     return copy;
   } catch (error) {
-    await rm(copy, { force: true });
+    await removeFile(copy);
+    await removeFile(temporary);
     throw error;
-  } finally {
-    await rm(temporary, { force: true });
   }
 }
 
@@ -66,9 +60,9 @@ export async function settle(
   overtaken: readonly string[],
 ): Promise<void> {
   if (name !== undefined) await rename(name, name.replace(/copy$/, "done"));
-  for (const one of overtaken) await rm(one, { force: true });
-  for (const one of await publishedNames(folder)) {
-    if (one.done && one.version < version) await rm(path.join(folder, one.name), { force: true });
+  for (const one of overtaken) await removeFile(one);
+  for (const one of publishedNames(folder)) {
+    if (one.done && one.version < version) await removeFile(path.join(folder, one.name));
   }
 }
 
@@ -77,8 +71,8 @@ export async function nameInPlace(folder: string, file: string, etag: string): P
   const name = path.join(folder, `1-${randomName()}.done`);
   try {
     await link(file, name);
-    if (plainEtag(await lstat(name, { bigint: true })) === etag) return name;
-    await rm(name, { force: true });
+    if (plainEtag(lstatSync(name, { bigint: true })) === etag) return name;
+    await removeFile(name);
   } catch (error) {
     // Another user's file may not be linked to everywhere.
     if (!hasCode(error, "ENOENT", "EPERM", "EACCES", "EMLINK")) throw error;

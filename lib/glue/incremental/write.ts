@@ -25,6 +25,8 @@ async function plainFiles(spark: SparkSession, folder: string): Promise<Readonly
 /** What the executors wrote. */
 export interface Written {
   readonly rows: bigint;
+  /** The files of rows. */
+  readonly files: readonly StoredFile[];
 }
 
 /**
@@ -43,7 +45,8 @@ export async function writeParquet(
   const { partitionBy = [] } = options;
   const writer = rows.write.mode("error").options({ ...ATTEMPT_OPTIONS, ...(await plainFiles(rows.session, folder)) });
   await (partitionBy.length === 0 ? writer : writer.partitionBy(...partitionBy)).parquet(hadoopPath(folder));
-  return { rows: await countParquetRows(store, folder) };
+  const files = await writtenFiles(store, folder);
+  return { rows: await countRows(store, files), files };
 }
 
 /** Rows of all Parquet files below a folder, by their footers. */
