@@ -24,7 +24,7 @@ await build({
   logLevel: "warning",
   plugins: [
     {
-      name: "the project's own modules come from dist",
+      name: "what the package exports comes from dist",
       setup({ onResolve }) {
         onResolve({ filter: /^\.\.?\/.*\blib\// }, ({ path, resolveDir }) => ({
           path: pathToFileURL(join(root, "dist", join(resolveDir, path).slice(root.length))).href,
