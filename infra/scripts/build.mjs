@@ -39,7 +39,11 @@ run("The TypeScript does not compile", [
   join(dist, ".tsbuildinfo"),
 ]);
 const { bundle } = await import("./bundle.mjs");
-const bundled = await bundle(root).catch(() => fail("The bundles could not be made.", "The reason is above."));
+const bundled = await bundle(root).catch((error) => {
+  // What esbuild found wrong it has printed.
+  if (error.errors === undefined) console.error(error);
+  fail("The bundles could not be made.", "The reason is above.");
+});
 removeLeftovers(dist);
 for (const folder of SOURCES) copyScripts(join(root, folder));
 const bin = join(dist, "lib", "cli", "main.js");

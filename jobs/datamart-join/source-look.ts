@@ -106,13 +106,13 @@ export class SourceLook {
       if (readingOf(version) !== this.#reading(table)) continue;
       const known = (delivered.get(table) ?? []).filter(({ time }) => time >= from);
       const range = { from, last: latestDelivered(watermark, known) };
-      const { files, rows } = sourceOf(mart, table);
+      const { files, rows, schema } = sourceOf(mart, table);
       const news = await newRows(context.storage, files, before?.files?.[table], clock, range);
       if (files === undefined || news === undefined) continue;
       const bounds = boundsOfTimes(news.times, news.from, files.writtenAt);
       if (bounds === undefined || bounds.later > 0n) continue;
       const within = { from: news.from, to: undefined, withoutTime: false };
-      this.#newRows.set(table, rowsWithin(await rowsInFiles(rows, news.files), clock, within));
+      this.#newRows.set(table, rowsWithin(await rowsInFiles(rows, schema, news.files), clock, within));
       found.set(table, bounds);
     }
     return found;

@@ -41,8 +41,7 @@ export function thrownAt(error: unknown, origin: JobOrigin | undefined): ThrownA
   if (origin === undefined || !(error instanceof Error)) return undefined;
   const places = placesOf(error.stack ?? "");
   const root = rootOf(origin.ours);
-  const isOurs = ({ file }: SourcePlace) =>
-    file === origin.ours || (root !== undefined && ["lib", "jobs", "infra"].some((room) => isWithin(file, root, room)));
+  const isOurs = ({ file }: SourcePlace) => file === origin.ours || (root !== undefined && isOfPackage(file, root));
   if (isOurs({ ...origin, line: 0, column: 0 }) && origin.file !== origin.ours) return undefined;
   const folder = path.dirname(origin.file);
   const isJobs = ({ file }: SourcePlace) => {
@@ -63,15 +62,17 @@ export function placeText({ file, line, column }: SourcePlace): string {
 }
 
 /**
- * The folder that has `lib/` with our code in it: the package, or what a source map says it was; or its `dist`, where the code
- * that several modules share lies in `lib/chunks`.
+ * The folder of our package, or what a source map says it was. In its `dist` the code that several modules share lies in
+ * `lib/chunks`.
  */
 function rootOf(ours: string): string | undefined {
-  return /^(.*[/\\])lib[/\\](?:glue[/\\](?:define-job|index)\.[jt]s|chunks[/\\][^/\\]+\.js)$/.exec(ours)?.[1];
+  const file = /^(.*[/\\])lib[/\\](?:glue[/\\](?:define-job|index)\.[jt]s|chunks[/\\][^/\\]+\.js)$/.exec(ours);
+  return file?.[1]?.replace(/dist[/\\]$/, "");
 }
 
-function isWithin(file: string, root: string, room: string): boolean {
-  return file.startsWith(`${root}${room}/`) || file.startsWith(`${root}${room}\\`);
+/** Of the sources or of `dist`: a trace may have both, as source maps count for what is loaded after they were switched on. */
+function isOfPackage(file: string, root: string): boolean {
+  return file.startsWith(root) && /^(?:dist[/\\])?(?:lib|jobs|infra)[/\\]/.test(file.slice(root.length));
 }
 
 /** The places of a stack trace, innermost first, without those of Node itself. */

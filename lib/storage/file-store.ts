@@ -2,7 +2,6 @@ import { randomBytes } from "node:crypto";
 import { closeSync, constants, openSync, readdirSync, readSync, statSync } from "node:fs";
 import { copyFile, link, rename, rm } from "node:fs/promises";
 import path from "node:path";
-import { setImmediate as othersTurn } from "node:timers/promises";
 import { hasVersions, isVersionFolder, readVersioned, versionedName, writeVersion } from "./file-versions.js";
 import { makeFolder } from "./make-folder.js";
 import type { ObjectInfo, ObjectStore, PutOptions, StoredObject } from "./object-store.js";
@@ -10,6 +9,7 @@ import {
   createFile,
   fileError,
   hasCode,
+  letOthersRun,
   nothingToCopy,
   plainEtag,
   preconditionFailed,
@@ -40,6 +40,7 @@ async function get(uri: string): Promise<StoredObject | undefined> {
 }
 
 async function getRange(uri: string, from: number, to: number): Promise<Uint8Array> {
+  await letOthersRun();
   return await fileError(`reading ${uri}`, () => {
     try {
       const handle = openSync(pathOfFileUri(uri), "r");
@@ -113,6 +114,7 @@ async function* list(prefix: string): AsyncIterable<ObjectInfo> {
   const start = prefix.endsWith("/") ? path.join(whole, "/") : whole;
   const relative = isFileUri(prefix) && !prefix.startsWith("file:/");
   for await (const { file, hasVersions } of walk(folder, start)) {
+    await letOthersRun();
     const content = await fileError(`reading ${file}`, () =>
       hasVersions ? readVersioned(file, { body: false }).content : readPlain(file, { body: false }),
     );
@@ -131,8 +133,6 @@ interface Found {
 
 /** Files below a folder whose path begins with `start`, in the byte order of their paths, as S3 lists keys. */
 async function* walk(folder: string, start: string): AsyncIterable<Found> {
-  // A great tree isn't listed in one go, or everything else would wait for it.
-  await othersTurn();
   const entries = await fileError(`listing ${folder}`, () => {
     try {
       return readdirSync(folder, { withFileTypes: true });

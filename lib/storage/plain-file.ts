@@ -1,7 +1,6 @@
 import {
   type BigIntStats,
   closeSync,
-  existsSync,
   fstatSync,
   fsync,
   open,
@@ -12,6 +11,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { unlink } from "node:fs/promises";
+import { setImmediate as othersTurn } from "node:timers/promises";
 import { promisify } from "node:util";
 import { ExitCode, UserError } from "../errors.js";
 
@@ -58,6 +58,15 @@ function plainFile(stat: BigIntStats, body: Uint8Array): PlainFile {
   return { body, size: Number(stat.size), etag: plainEtag(stat), modified: stat.mtime };
 }
 
+const LOOKS_AT_ONCE = 256;
+let looks = 0;
+
+/** To be awaited by who looks at many files: so that renewals of leases, and Ctrl-C, don't wait for all of them. */
+export async function letOthersRun(): Promise<void> {
+  looks++;
+  if (looks % LOOKS_AT_ONCE === 0) await othersTurn();
+}
+
 const [opened, flushed] = [promisify(open), promisify(fsync)];
 
 /**
@@ -83,12 +92,13 @@ export async function createFile(
 
 /** Names in a folder; none where there is no such folder. */
 export function namesIn(folder: string): readonly string[] {
-  // Asking first is cheaper than an error, and most objects have no folder of versions.
-  if (!existsSync(folder)) return [];
   try {
+    // Asking first is cheaper than an error, and most objects have no folder of versions.
+    if (statSync(folder, { throwIfNoEntry: false }) === undefined) return [];
     return readdirSync(folder);
   } catch (error) {
-    if (hasCode(error, "ENOENT", "ENOTDIR")) return [];
+    // With a name that is too long there can be none either.
+    if (hasCode(error, "ENOENT", "ENOTDIR", "ENAMETOOLONG")) return [];
     throw error;
   }
 }

@@ -1,7 +1,7 @@
 import * as f from "../../spark/functions/index.js";
-import type { DataFrame } from "../../spark/index.js";
+import type { DataFrame, StructType } from "../../spark/index.js";
 import type { ObjectStore } from "../../storage/index.js";
-import type { Clock } from "./column.js";
+import { type Clock, findColumn } from "./column.js";
 import { areSmall, type StoredFile, timesOf } from "./parquet-files.js";
 import type { SourceFiles } from "./source-files.js";
 
@@ -49,9 +49,16 @@ export async function newRows(
  * A table's rows in some of its files: Spark opens no others. They are told by their names alone; files of one name in several folders come all,
  * so what is wanted of the rows has to be said besides.
  *
+ * @param schema of the rows.
  * @returns all rows where Spark can't tell the files by name.
  */
-export async function rowsInFiles(rows: DataFrame, files: readonly StoredFile[]): Promise<DataFrame> {
+export async function rowsInFiles(
+  rows: DataFrame,
+  schema: StructType,
+  files: readonly StoredFile[],
+): Promise<DataFrame> {
+  // A column of the table's own hides what Spark knows of the files.
+  if (findColumn(schema, "_metadata") !== undefined) return rows;
   const names = files.map(({ uri }) => uri.slice(uri.lastIndexOf("/") + 1));
   if (names.length === 0 || !names.every((name) => PLAIN_NAME.test(name))) return rows;
   const some = rows.where(f.col("_metadata.file_name").isin(...names));

@@ -189,14 +189,18 @@ async function readColumn(
   name: string,
   each: (value: unknown) => void,
 ): Promise<void> {
+  let rows = 0n;
   await parquetRead({
     ...parquet,
     columns: [name],
     parsers: AS_MICROS,
     onChunk: ({ columnData }) => {
+      rows += BigInt(columnData.length);
       for (const value of columnData) each(value);
     },
   });
+  if (rows !== parquet.metadata.num_rows)
+    throw new RangeError(`${rows} of ${parquet.metadata.num_rows} values of ${name}`);
 }
 
 /** @param whole fetch all of it with the first request. */

@@ -1,4 +1,4 @@
-import { readdirSync, rmSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, expect, inject, test, vi } from "vitest";
 import { at, DatamartScenario, TABLES, type TableName, type TestRow } from "../../support/datamart-scenario.js";
@@ -112,4 +112,31 @@ test("a late row within the lookback of a timestamp that another job wrote; a cl
   await insert(s, "settlement_transaction", ["t-now", "q4", 31, inMinutes(0)]);
   await load(s);
   expect(await ids()).toEqual(expect.arrayContaining(["t-future", "t-now"]));
+});
+
+test("new rows that the executors don't find any more: nothing is published, and the next run goes on from there", async () => {
+  const s = await parquetScenario();
+  await load(s);
+  const folder = join(s.folder, "in", `${s.table("settlement_transaction").split(".")[1]}`);
+  const old = readdirSync(folder).find((name) => name.endsWith(".parquet")) ?? "";
+  const before = new Set(readdirSync(folder));
+  await insert(s, "settlement_transaction", ["t40", "q4", 40, at(40)]);
+  const added = readdirSync(folder).find((name) => name.endsWith(".parquet") && !before.has(name)) ?? "";
+  const content = readFileSync(join(folder, added));
+  const state = s.timestampFile;
+  /** In place, without Hadoop's checksum of what was there. */
+  const rewrite = (bytes: Uint8Array) => {
+    writeFileSync(join(folder, added), bytes);
+    rmSync(join(folder, `.${added}.crc`), { force: true });
+  };
+  const { report, exitCode } = await s.run([], {
+    onStep: async ({ name, phase }) => {
+      if (name === "write the changes" && phase === "start") rewrite(readFileSync(join(folder, old)));
+    },
+  });
+  expect([exitCode, report.table("joined").error?.code]).toEqual([1, "TABLE_REWRITTEN"]);
+  expect(s.timestampFile).toBe(state);
+  rewrite(content);
+  expect(await load(s)).toMatchObject({ changed: transactions(1) });
+  await s.expectLikeFullLoad("after a run that found less");
 });
