@@ -1,6 +1,6 @@
 import { join, resolve } from "node:path";
 import { Command, InvalidArgumentError } from "commander";
-import { UserError } from "../lib/glue/index.js";
+import { UserError } from "../lib/errors.js";
 import { athenaCdc } from "./athena-cdc/bench.js";
 import { datamartJoin } from "./datamart-join/bench.js";
 import { peersPython } from "./harness/python.js";

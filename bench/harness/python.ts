@@ -4,7 +4,7 @@ import { existsSync } from "node:fs";
 import { mkdir, readFile, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
-import { ExitCode, UserError } from "../../lib/glue/index.js";
+import { ExitCode, UserError } from "../../lib/errors.js";
 
 const run = promisify(execFile);
 

@@ -26,10 +26,12 @@ await build({
     {
       name: "what the package exports comes from dist",
       setup({ onResolve }) {
-        onResolve({ filter: /^\.\.?\/.*\blib\// }, ({ path, resolveDir }) => ({
-          path: pathToFileURL(join(root, "dist", join(resolveDir, path).slice(root.length))).href,
-          external: true,
-        }));
+        onResolve({ filter: /^\.\.?\/.*\blib\// }, ({ path, resolveDir }) => {
+          const module = join(resolveDir, path).slice(root.length + 1);
+          // dist has files for what the package exports alone; errors come with what jobs import.
+          const exported = module === join("lib", "errors.js") ? join("lib", "glue", "index.js") : module;
+          return { path: pathToFileURL(join(root, "dist", exported)).href, external: true };
+        });
       },
     },
   ],
