@@ -1,5 +1,5 @@
 // The JavaScript of dist: every module that package.json exports, the command line, and what they share in chunks, with the
-// small packages bundled in. A command reads about 30 files instead of 350, which is most of Node's time to start.
+// small packages bundled in. A command reads about 30 files instead of 350, which takes half of the time to start.
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join, relative, sep } from "node:path";
 import { build } from "esbuild";

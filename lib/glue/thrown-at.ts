@@ -41,8 +41,8 @@ export function thrownAt(error: unknown, origin: JobOrigin | undefined): ThrownA
   if (origin === undefined || !(error instanceof Error)) return undefined;
   const places = placesOf(error.stack ?? "");
   const root = rootOf(origin.ours);
+  if (root !== undefined && isOfPackage(origin.file, root)) return undefined;
   const isOurs = ({ file }: SourcePlace) => file === origin.ours || (root !== undefined && isOfPackage(file, root));
-  if (isOurs({ ...origin, line: 0, column: 0 }) && origin.file !== origin.ours) return undefined;
   const folder = path.dirname(origin.file);
   const isJobs = ({ file }: SourcePlace) => {
     const within = file.startsWith(`${folder}${path.sep}`) ? file.slice(folder.length) : file;
